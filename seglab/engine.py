@@ -1,0 +1,192 @@
+"""The LightningModule. It is handed the model, the loss, the optimizer and the meter.
+
+It knows no loss, metric, model or data set: what it imports of ours is ops and errors.
+Evaluation counts each image once, whatever the number of processes: every process takes its own
+share of the images, without padding, and the integer counts are put together by image number.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seglab.errors import RunError
+
+SYNC_EVERY = 50  # steps between two looks at the loss on a device that runs ahead of Python
+
+
+class Meter(Protocol):
+    """What counts: predicted, target (B, H, W) -> (B, K, M, 3) int64 true/false pos./neg."""
+
+    def counts(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Counts of the region and of each boundary band."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over a split.
+
+    Attributes:
+        counts: (N, K, M, 3) int64, image by image in the order of the split.
+        loss: mean over the images of the loss of their batch.
+    """
+
+    counts: np.ndarray
+    loss: float
+
+
+def labels_of(logits: Tensor) -> Tensor:
+    """(B, C, H, W) logits -> (B, H, W) predicted labels; C = 1: 1 where the logit is positive."""
+    if logits.shape[1] == 1:
+        return (logits[:, 0] > 0).to(torch.uint8)
+    return logits.argmax(dim=1).to(torch.uint8)
+
+
+def stream(seed: int, *path: int) -> int:
+    """A seed for one part of a run, a function of `seed` and the part's numbers alone."""
+    return int(np.random.SeedSequence((seed, *path)).generate_state(1, np.uint32)[0])
+
+
+def seed_everything(seed: int) -> None:
+    """Python, NumPy and torch, on every device."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+class Engine(lightning.LightningModule):
+    """Trains a model with a loss and counts what it gets right.
+
+    Batches are dicts: image (B, 3, H, W) uint8, target (B, H, W) uint8, index (B,) int64.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        meter: Meter,
+        mean: list[float],
+        std: list[float],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+        self.make_optimizer, self.meter, self.seed = make_optimizer, meter, seed
+        self.register_buffer("mean", _channels(mean), persistent=False)
+        self.register_buffer("std", _channels(std), persistent=False)
+        self.train_counts: Tensor | None = None
+        self.train_loss: Tensor | None = None
+        self.train_images = 0
+        self.first_bad_step: Tensor | None = None
+        self.evaluation: Evaluation | None = None
+        self._shares: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> (B, C, H, W) logits."""
+        return self.model((image.float() / 255 - self.mean) / self.std)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer that the configuration describes, on the parameters that learn."""
+        return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+
+    # ------------------------------------------------------------ training
+
+    def on_train_epoch_start(self) -> None:
+        """A fresh stream for each epoch: a resumed run draws what an unbroken one would."""
+        seed_everything(stream(self.seed, 1, self.current_epoch, self.global_rank))
+        self.train_counts = self.train_loss = None
+        self.train_images = 0
+        self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """One batch -> its loss."""
+        target = batch["target"].long()
+        logits = self(batch["image"])
+        loss = self.loss(logits, target)
+        with torch.no_grad():
+            counts = self.meter.counts(labels_of(logits), target).sum(0)
+            total = loss.detach().double() * len(target)
+            first = self.train_counts is None
+            self.train_counts = counts if first else self.train_counts + counts
+            self.train_loss = total if first else self.train_loss + total
+            self.train_images += len(target)
+            bad = ~torch.isfinite(loss.detach()) & (self.first_bad_step < 0)
+            self.first_bad_step = torch.where(bad, batch_idx, self.first_bad_step)
+        if self.device.type == "cpu" or (batch_idx + 1) % SYNC_EVERY == 0:
+            self.raise_if_diverged()
+        return loss
+
+    def raise_if_diverged(self) -> None:
+        """Errors: RunError naming epoch, step and learning rate once a loss was NaN or inf."""
+        step = -1 if self.first_bad_step is None else int(self.first_bad_step)
+        if step >= 0:
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            raise RunError(
+                f"the loss is not finite in epoch {self.current_epoch + 1}, step {step + 1} "
+                f"(learning rate {rate:g}). The checkpoint of the last whole epoch is kept. "
+                "Try a smaller optimizer.lr, or trainer.precision=32."
+            )
+
+    def train_summary(self) -> Evaluation:
+        """The epoch's training counts, (1, K, M, 3): pooled, of weights that moved meanwhile."""
+        shares = self._gathered((self.train_counts.cpu(), self.train_loss.cpu(), self.train_images))
+        counts = sum(share[0] for share in shares)
+        images = sum(share[2] for share in shares)
+        loss = sum(share[1] for share in shares)
+        return Evaluation(counts.numpy()[None], float(loss) / images)
+
+    # ------------------------------------------------------------ evaluation
+
+    def on_validation_start(self) -> None:
+        """No evaluation of a model that has diverged; all processes evaluate the same buffers."""
+        if self.trainer.state.fn == "fit":
+            self.raise_if_diverged()
+        if self.trainer.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+        self._shares = []
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Counts of one batch; nothing leaves the device."""
+        del batch_idx
+        target = batch["target"].long()
+        logits = self(batch["image"])
+        loss = self.loss(logits, target).double() * len(target)
+        counts = self.meter.counts(labels_of(logits), target)
+        self._shares.append((batch["index"], counts, loss))
+
+    def on_validation_epoch_end(self) -> None:
+        """Puts the shares of all processes together, each image once."""
+        shares = self._shares
+        mine = None
+        if shares:
+            index = torch.cat([share[0] for share in shares]).cpu()
+            counts = torch.cat([share[1] for share in shares]).cpu()
+            mine = (index, counts, torch.stack([share[2] for share in shares]).sum().cpu())
+        parts = [part for part in self._gathered(mine) if part is not None]
+        index = torch.cat([part[0] for part in parts])
+        order = index.argsort()
+        assert torch.equal(index[order], torch.arange(len(index))), "an image twice or not at all"
+        counts = torch.cat([part[1] for part in parts])[order]
+        loss = torch.stack([part[2] for part in parts]).sum() / len(index)
+        self.evaluation = Evaluation(counts.numpy(), float(loss))
+        self._shares = []
+
+    def _gathered(self, mine: Any) -> list[Any]:
+        """`mine` of every process, in the order of their ranks."""
+        if self.trainer.world_size == 1:
+            return [mine]
+        everyone: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(everyone, mine)
+        return everyone
+
+
+def _channels(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)

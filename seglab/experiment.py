@@ -1,0 +1,559 @@
+"""One experiment: check, build, fit, evaluate, record. The order of things, and nothing else.
+
+All that can fail by the user's doing fails before training: device, folders, data, sizes, weights.
+"""
+
+import logging
+import signal
+import sys
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import nn
+
+from seglab import checkpoint, config, figures, files, record, scores, tracking
+from seglab.config import Settings
+from seglab.data import cache, check, module
+from seglab.data.check import Verdict
+from seglab.data.preprocess import Preprocess
+from seglab.data.source import Source
+from seglab.engine import Engine, Evaluation, labels_of, seed_everything, stream
+from seglab.errors import ConfigError, RunError, UserError
+from seglab.ledger import AGGREGATIONS, Ledger, peak_memory
+from seglab.metrics import boundary_band
+from seglab.metrics.meter import Meter
+from seglab.models import smp as models
+
+SMALL_BYTES = 1 << 30  # data.prepare=auto writes the arrays of a set up to this size by itself
+SAMPLES_SHOWN = 4
+CHECKPOINTS = ("best", "last")
+
+
+class Interrupted(UserError):
+    """The run was told to stop; the same command goes on from its last whole epoch."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a run computes on."""
+
+    kind: str  # cpu | cuda
+    name: str
+    precision: str  # 32 | 16-mixed | bf16-mixed
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this is a GPU."""
+        return self.kind == "cuda"
+
+
+@dataclass
+class Data:
+    """The splits of a run, open, and what is known of them."""
+
+    source: Source
+    splits: dict[str, Any]
+    fingerprint: str
+    height: int
+    width: int
+
+
+def run(settings: Settings) -> Path:
+    """Does one experiment, or goes on with it, or finds it done. Returns its folder.
+
+    Errors: UserError, before training, for whatever the user can mend; RunError for a loss that
+    is not finite and for a full disk; Interrupted where the run was told to stop.
+    """
+    quieten()
+    watch = record.Stopwatch()
+    main = rank_zero_only.rank == 0
+    with watch.phase("setup"):
+        device = choose_device(settings)
+        record.check_writable(settings.results_dir)
+        data = open_data(settings, main=main)
+        science, folder = identify(settings, device, data)
+    if folder.is_finished() and not settings.rerun:
+        say(f"{folder.id} is finished: {folder.final}\n(rerun=true does it again)")
+        return folder.final
+    with ExitStack() as stack:
+        if main:
+            stack.enter_context(folder.locked())
+            folder.open_draft()
+        Run(settings, device, data, science, folder, watch, main=main).do()
+    return folder.final
+
+
+def choose_device(settings: Settings) -> Device:
+    """The device and the precision. Errors: ConfigError where the machine has no such device."""
+    trainer = settings.trainer
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if trainer.accelerator == "gpu" and not available:
+        raise ConfigError(
+            "trainer.accelerator=gpu: this machine shows no CUDA GPU (torch.cuda.is_available() "
+            "is false). Take trainer=cpu, or mend the driver."
+        )
+    on_gpu = trainer.accelerator != "cpu" and available > 0
+    if on_gpu and trainer.devices > available:
+        raise ConfigError(
+            f"trainer.devices={trainer.devices}: this machine shows {available} GPU(s). "
+            f"Take trainer.devices={available}."
+        )
+    precision = trainer.precision
+    if precision == "auto":
+        precision = "16-mixed" if on_gpu else "32"
+    if precision == "16-mixed" and not on_gpu:
+        raise ConfigError(
+            "trainer.precision=16-mixed: half precision needs a GPU. "
+            "Take trainer.precision=32 or bf16-mixed on a CPU."
+        )
+    name = torch.cuda.get_device_name() if on_gpu else "cpu"
+    return Device("cuda" if on_gpu else "cpu", name, precision)
+
+
+def open_data(settings: Settings, *, main: bool) -> Data:
+    """Opens every split of a data set that has no fault.
+
+    Errors: DataError for a missing or faulty data set; ConfigError for a batch that is too large.
+    """
+    source: Source = config.build(settings, "dataset")
+    preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
+    verdict = check.require_clean(source, settings.cache_dir)
+    height, width = cache.one_shape(source, preprocess, verdict)
+    if main:
+        prepare(settings, source, preprocess, verdict)
+    names = list(dict.fromkeys(("train", "val", source.test_split)))
+    splits = {
+        name: cache.open_split(source, preprocess, settings.cache_dir, verdict, name)
+        for name in names
+    }
+    if main:
+        sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+        say(f"{source.name}: {sizes}; {height} x {width} pixels")
+        say(splits["train"].message())
+    limited = {
+        name: module.head(split, None if name == "train" else settings.trainer.max_images)
+        for name, split in splits.items()
+    }
+    return Data(source, limited, verdict.fingerprint, height, width)
+
+
+def prepare(settings: Settings, source: Source, preprocess: Preprocess, verdict: Verdict) -> None:
+    """Writes the arrays if they are wanted: data.prepare=yes, or auto and the set is small."""
+    images = sum(verdict.counts.values())
+    size = images * 4 * max(h * w for h, w in verdict.shapes)  # before resizing, so an upper bound
+    wanted = settings.data.prepare
+    if wanted == "yes" or (wanted == "auto" and size <= SMALL_BYTES):
+        try:
+            cache.prepare(source, preprocess, settings.cache_dir, verdict)
+        except RunError as error:  # another process is at it: the files do meanwhile
+            say(f"{error} Reading the files meanwhile.")
+
+
+def identify(
+    settings: Settings, device: Device, data: Data
+) -> tuple[dict[str, Any], record.RunFolder]:
+    """What the run is, and the folder that is named after it."""
+    trainer = settings.trainer
+    training = {
+        "precision": device.precision,
+        "epochs": trainer.epochs,
+        "batch_size": trainer.batch_size,
+        "max_steps": trainer.max_steps,
+        "max_images": trainer.max_images,
+    }
+    encoder = settings.tree["encoder"]
+    weights = models.identity(encoder["weights"])
+    science = record.science(settings.tree, training, weights, data.fingerprint)
+    hash_ = files.sha256_json(science)
+    id_ = record.run_id(settings.choices, encoder["name"], settings.seed, hash_)
+    return science, record.RunFolder(settings.results_dir, id_)
+
+
+class Run:
+    """One experiment under way, in its draft folder."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        device: Device,
+        data: Data,
+        science: dict[str, Any],
+        folder: record.RunFolder,
+        watch: record.Stopwatch,
+        *,
+        main: bool,
+    ) -> None:
+        self.settings, self.device, self.data = settings, device, data
+        self.folder, self.watch, self.main = folder, watch, main
+        self.draft = folder.draft
+        self.mirror = tracking.Mirror()
+        self.started = record.now()
+        earlier = record.read_record(self.draft) if main else {}
+        self.record: dict[str, Any] = {
+            "schema": record.SCHEMA,
+            "run_id": folder.id,
+            "hash": files.sha256_json(science),
+            "science": science,
+            "choices": settings.choices,
+            "seed": settings.seed,
+            "started": earlier.get("started", self.started),
+            "precision": device.precision,
+            "device": {"kind": device.kind, "name": device.name,
+                       "count": settings.trainer.world_size},
+            "dataset": {"classes": list(data.source.classes), "test_split": data.source.test_split},
+        }
+
+    # ------------------------------------------------------------ the whole, and how it can end
+
+    def do(self) -> None:
+        """Fits, evaluates, records, publishes; whatever stops it is written down."""
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with self.watch.phase("setup"):
+                self._build()
+            self._write_record("running")
+            if self.main:
+                self.mirror = tracking.mirror(
+                    self.settings.logger, self.folder.id, self.draft, self.settings.tree
+                )
+            self.ledger.mirror = self.mirror
+            self._fit()
+            evaluations = self._evaluate()
+            if self.main:
+                self._conclude(evaluations)
+        except BaseException as error:
+            self._end_badly(error)
+        finally:
+            for signal_, handler in handlers.items():
+                signal.signal(signal_, handler)
+
+    def _end_badly(self, error: BaseException) -> None:
+        """Status and reason go into the record; then the error goes on."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            by_signal = self.trainer is not None and self.trainer.received_sigterm
+            code = 143 if by_signal else 130
+            how = "SIGTERM" if by_signal else "the keyboard"
+            ending: BaseException = Interrupted(
+                f"{self.folder.id}: interrupted by {how}. "
+                "The same command goes on from the last whole epoch.", code
+            )
+            status, reason = "interrupted", how
+        else:
+            ending = _in_plain_words(error, self.settings)
+            status, reason = "failed", str(ending).splitlines()[0] if str(ending) else repr(ending)
+        if self.main:
+            self.mirror.close(1)
+            self._write_record(status, reason=reason)
+        if ending is error:
+            raise error
+        raise ending from error
+
+    def _write_record(self, status: str, **more: Any) -> None:
+        if self.main:
+            self.record |= {"status": status, "reason": None, **more}
+            record.write_record(self.draft, self.record)
+
+    # ------------------------------------------------------------ its steps
+
+    trainer: lightning.Trainer | None = None
+
+    def _build(self) -> None:
+        settings, data = self.settings, self.data
+        seed_everything(stream(settings.seed, 0))
+        network: nn.Module = config.build(settings, "model", classes=data.source.num_classes)
+        models.check_size(network, data.height, data.width)
+        share = settings.trainer.batch_size // settings.trainer.world_size
+        least = models.minimum_batch(network)
+        if share < least:
+            raise ConfigError(
+                f"trainer.batch_size={settings.trainer.batch_size}: each process would train on "
+                f"{share} image(s) at a time, and model={settings.choices['model']} needs {least} "
+                "(batch normalisation over a single value). Take a larger batch."
+            )
+        loss: nn.Module = config.build(settings, "loss")
+        make_optimizer = config.build(settings, "optimizer", _partial_=True)
+        ratios = settings.metrics.boundary_ratios
+        self.meter = Meter(data.source.num_classes, ratios)
+        own = settings.dataset
+        self.engine = Engine(
+            network, loss, make_optimizer, self.meter, own.mean, own.std, settings.seed
+        )
+        title = f"{settings.choices['loss']} {settings.choices['model']}"
+        self.ledger = Ledger(self.draft, ratios, self.mirror, title, draws=self.main)
+        self.trainer = make_trainer(settings, self.device, self.ledger)
+        self.loaders = self._loaders()
+        self.record |= {
+            **record.provenance(),
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "boundary_widths": dict(
+                zip(map(str, ratios), self.meter.widths(data.height, data.width), strict=True)
+            ),
+        }
+        if self.main:
+            files.write_text(
+                self.draft / "config.yaml", yaml.safe_dump(settings.tree, sort_keys=False)
+            )
+
+    def _loaders(self) -> dict[str, Any]:
+        settings, trainer = self.settings.trainer, self.trainer
+        assert trainer is not None
+        rank, world = rank_zero_only.rank, settings.world_size
+        workers = module.worker_count(
+            self.settings.data.workers, on_gpu=self.device.on_gpu, devices=settings.devices
+        )
+        loaders = {}
+        for name, split in self.data.splits.items():
+            if name == "train":
+                batches: Any = module.TrainBatches(
+                    len(split), settings.batch_size, self.settings.seed, rank, world,
+                    settings.max_steps,
+                )
+            else:
+                share = settings.batch_size // world
+                batches = module.EvaluationBatches(len(split), share, rank, world)
+            loaders[name] = module.loader(split, batches, workers, pin=self.device.on_gpu)
+        return loaders
+
+    def _fit(self) -> None:
+        assert self.trainer is not None
+        resume, warning = checkpoint.newest_whole(self.draft / "last.ckpt")
+        if warning:
+            say(f"Warning: {warning}")
+        if resume is not None:
+            say(f"{self.folder.id}: going on from {resume.name}")
+        with self.watch.phase("fit"):
+            self.trainer.fit(
+                self.engine, self.loaders["train"], self.loaders["val"], ckpt_path=resume
+            )
+
+    def _evaluate(self) -> dict[str, dict[str, Evaluation]]:
+        """checkpoint -> split -> counts of every image, under the best and the last weights."""
+        assert self.trainer is not None
+        found: dict[str, dict[str, Evaluation]] = {}
+        with self.watch.phase("evaluate"):
+            if self.ledger.best_epoch == self.settings.trainer.epochs:
+                found["last"] = self._evaluate_splits()
+                found["best"] = found["last"]
+            else:
+                found["last"] = self._evaluate_splits()
+                best = torch.load(self.draft / "best.ckpt", map_location="cpu", weights_only=True)
+                self.engine.load_state_dict(best["state_dict"])
+                found["best"] = self._evaluate_splits()
+        return found
+
+    def _evaluate_splits(self) -> dict[str, Evaluation]:
+        assert self.trainer is not None
+        results = {}
+        for name, loader in self.loaders.items():
+            if name != "train":
+                self.trainer.validate(self.engine, loader, verbose=False)
+                assert self.engine.evaluation is not None
+                results[name] = self.engine.evaluation
+        return results
+
+    def _conclude(self, evaluations: dict[str, dict[str, Evaluation]]) -> None:
+        """Everything that a finished run has, then the rename."""
+        data, ledger, ratios = self.data, self.ledger, self.settings.metrics.boundary_ratios
+        with self.watch.phase("record"):
+            widths = self.meter.widths(data.height, data.width)
+            table = pd.concat(
+                counts_table(name, split, data.splits[split].ids, e.counts, ratios, widths)
+                for name in CHECKPOINTS
+                for split, e in evaluations[name].items()
+            )
+            record.write_images(self.draft, table)
+            checkpoint.save_weights(
+                self.engine.model.state_dict(),
+                self.draft / "weights.safetensors",
+                {"run_id": self.folder.id, "epoch": str(ledger.best_epoch)},
+            )
+            picture = self._picture()
+            if may_share(self.settings, data.source):
+                self.mirror.picture("samples", picture)
+        results = {
+            split: {a: scores.summarise(e.counts, ratios, a) for a in AGGREGATIONS}
+            for split, e in evaluations["best"].items()
+        }
+        self.mirror.summary({"best_epoch": ledger.best_epoch, **_flat(results)})
+        self.mirror.close(0)
+        trained = [row for row in ledger.rows if row["split"] == "train"]
+        memory = peak_memory(self.engine.device)
+        self._write_record(
+            "finished",
+            finished=record.now(),
+            epochs=self.settings.trainer.epochs,
+            best_epoch=ledger.best_epoch,
+            scores=results,
+            train_seconds=round(sum(row["seconds"] for row in trained), 3),
+            seconds={k: round(v, 3) for k, v in self.watch.seconds.items()},
+            peak_memory_bytes=max(row["peak_memory_bytes"] for row in ledger.rows),
+            peak_memory_share=max(row["peak_memory_share"] for row in ledger.rows),
+            peak_memory_kind=memory["kind"],
+            tracker=self.mirror.state,
+        )
+        if self.settings.rerun:
+            self.folder.discard_finished()
+        self.folder.publish()
+        say(closing_words(self.record, self.folder.final))
+
+    def _picture(self) -> Path:
+        """figures/samples.png: a fixed sample of the reported split under the best weights."""
+        data = self.data
+        split = data.splits[data.source.test_split]
+        chosen = np.unique(np.linspace(0, len(split) - 1, SAMPLES_SHOWN).round().astype(int))
+        batch = module.as_batch(split, chosen.tolist())
+        engine = self.engine.eval().cpu()
+        with torch.no_grad():
+            predicted = torch.cat([labels_of(engine(image[None])) for image in batch["image"]])
+        predicted = predicted.masked_fill(batch["target"] == 255, 255)
+        d = self.meter.widths(data.height, data.width)[0]
+        truth_bands = boundary_band(batch["target"], d)
+        predicted_bands = boundary_band(predicted, d)
+        rows = [
+            figures.SampleRow(
+                title=split.ids[index],
+                image=split[index][0],
+                target=batch["target"][row].numpy(),
+                predicted=predicted[row].numpy(),
+                truth_band=truth_bands[row].numpy(),
+                predicted_band=predicted_bands[row].numpy(),
+            )
+            for row, index in enumerate(chosen.tolist())
+        ]
+        path = self.draft / "figures" / "samples.png"
+        figure = figures.samples_figure(
+            rows, data.source.colours, data.source.classes, title=f"{self.folder.id}, boundary {d} px"
+        )
+        figures.save(figure, path)
+        return path
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def make_trainer(settings: Settings, device: Device, ledger: Ledger) -> lightning.Trainer:
+    """Lightning's trainer with our checkpoints, our samplers and our ledger."""
+    wanted = settings.trainer
+    strategy: Any = "auto"
+    if wanted.world_size > 1:
+        strategy = DDPStrategy(
+            process_group_backend="nccl" if device.on_gpu else "gloo",
+            broadcast_buffers=False,  # the engine does it once, before an evaluation
+            gradient_as_bucket_view=True,
+        )
+    return lightning.Trainer(
+        accelerator="gpu" if device.on_gpu else "cpu",
+        devices=wanted.devices,
+        num_nodes=wanted.num_nodes,
+        strategy=strategy,
+        precision=device.precision,  # type: ignore[arg-type]
+        max_epochs=wanted.epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        plugins=[checkpoint.VerifiedCheckpointIO()],
+        callbacks=[ledger],
+    )
+
+
+def counts_table(
+    name: str, split: str, ids: list[str], counts: np.ndarray, ratios: list[float],
+    widths: list[int],
+) -> pd.DataFrame:
+    """(N, K, 1 + R, 3) counts as rows (image, class); binary: the class is 1, the foreground."""
+    images, classes = counts.shape[:2]
+    flat = counts.reshape(images * classes, -1, 3)
+    first = 1 if classes == 1 else 0
+    columns: dict[str, Any] = {
+        "checkpoint": name,
+        "split": split,
+        "image": np.repeat(np.array(ids, dtype=object), classes),
+        "class": np.tile(np.arange(first, first + classes), images),
+    }
+    for position, prefix in enumerate(["", *(f"boundary_{ratio:g}_" for ratio in ratios)]):
+        for column, what in enumerate(("tp", "fp", "fn")):
+            columns[prefix + what] = flat[:, position, column]
+    for ratio, width in zip(ratios, widths, strict=True):
+        columns[f"boundary_{ratio:g}_d"] = width
+    return pd.DataFrame(columns)
+
+
+def may_share(settings: Settings, source: Source) -> bool:
+    """Whether pictures may go to the tracker: by licence, unless the user decides."""
+    wanted = settings.logger.images
+    return source.share_images if wanted == "auto" else wanted == "true"
+
+
+def closing_words(record_: dict[str, Any], folder: Path) -> str:
+    """The scores of a finished run, and where the rest is."""
+    lines = [f"{record_['run_id']}: best epoch {record_['best_epoch']} of {record_['epochs']}"]
+    for split, by_aggregation in record_["scores"].items():
+        values = by_aggregation["dataset"]
+        lines.append("  " + f"{split:<5}" + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+    return "\n".join([*lines, f"  {folder}"])
+
+
+def _flat(results: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{split}/{name}" + ("" if aggregation == "dataset" else f"_{aggregation}"): value
+        for split, by_aggregation in results.items()
+        for aggregation, values in by_aggregation.items()
+        for name, value in values.items()
+    }
+
+
+def _in_plain_words(error: BaseException, settings: Settings) -> BaseException:
+    """Faults of the machine that the user can mend, worded; others as they are."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return RunError(
+            "the GPU's memory does not suffice for this model, size and batch "
+            f"(trainer.batch_size={settings.trainer.batch_size}). Take a smaller batch, a smaller "
+            "dataset.size, or more devices."
+        )
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return RunError(
+            f"a process that loads data died ({str(error).splitlines()[0]}). Often /dev/shm or "
+            "main memory is too small: take a smaller data.workers."
+        )
+    if isinstance(error, OSError) and error.errno == 28:
+        return RunError(f"the disk is full ({error.filename or settings.results_dir}).")
+    return error
+
+
+def say(message: str) -> None:
+    """To the user, from the first process alone."""
+    if rank_zero_only.rank == 0:
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+
+
+def quieten() -> None:
+    """Lightning's hints about loggers, workers and tips would drown what matters."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists.*",
+        ".*GPU available but not used.*",
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*`training_step` returned `None`.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)

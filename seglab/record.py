@@ -1,0 +1,254 @@
+"""One run on disk: its name, its folder, its lock, its record. No torch.
+
+A run is drafted in `<results>/drafts/<run_id>/` and renamed to `<results>/runs/<run_id>/` when it
+is whole, so that whatever lies in runs/ is finished. The same experiment has the same `run_id` on
+every machine: readable choices and a hash of all that can change its numbers.
+"""
+
+import contextlib
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from seglab import files
+from seglab.errors import RunError
+
+SCHEMA = 1
+SCIENTIFIC = ("dataset", "model", "encoder", "loss", "optimizer", "metrics", "seed")
+NOT_SCIENTIFIC = {"dataset": ("root", "recipe")}
+PACKAGES = (
+    "torch lightning segmentation-models-pytorch timm albumentations opencv-python-headless "
+    "numpy scipy edt pandas hydra-core omegaconf"
+).split()
+NUMBERS_COME_FROM = (
+    "ops.py distance.py losses metrics scores.py data models engine.py experiment.py".split()
+)
+
+
+# ---------------------------------------------------------------- identity
+
+
+def science(
+    tree: dict[str, Any], training: dict[str, Any], weights: str | None, fingerprint: str
+) -> dict[str, Any]:
+    """All that can change the numbers of a run, and nothing else.
+
+    Args:
+        tree: the resolved configuration.
+        training: what of section `trainer` matters (precision, epochs, batch size, limits).
+        weights: models' identity of encoder.weights: a file by its content, not by its path.
+        fingerprint: of the data.
+    """
+    kept = {section: tree[section] for section in SCIENTIFIC}
+    for section, keys in NOT_SCIENTIFIC.items():
+        kept[section] = {k: v for k, v in kept[section].items() if k not in keys}
+    for section in ("model", "encoder"):
+        kept[section] = {
+            k: (weights if k == "weights" else v) for k, v in kept[section].items()
+        }
+    return {**kept, "training": training, "data": fingerprint}
+
+
+def run_id(choices: dict[str, str], encoder: str, seed: int, hash_: str) -> str:
+    """'nuclei-unet-resnet34-dist-s42-1a2b3c4d5e6f'."""
+    parts = (choices["dataset"], choices["model"], encoder, choices["loss"], f"s{seed}", hash_[:12])
+    return "-".join(str(part).replace("/", "_") for part in parts)
+
+
+def code_hash() -> str:
+    """Hash of the source files that make the numbers."""
+    here = Path(__file__).parent
+    paths = [
+        path
+        for name in NUMBERS_COME_FROM
+        for path in ([here / name] if name.endswith(".py") else sorted((here / name).rglob("*.py")))
+    ]
+    return files.sha256_json({str(p.relative_to(here)): files.sha256_file(p) for p in paths})
+
+
+# ---------------------------------------------------------------- provenance
+
+
+def provenance() -> dict[str, Any]:
+    """Commit and uncommitted change of the checkout, versions, machine."""
+    return {
+        **_git(Path(__file__).resolve().parents[1]),
+        "code": code_hash(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "platform": platform.platform(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _git(folder: Path) -> dict[str, str | None]:
+    """commit and diff of the checkout that `folder` is; None where it is none."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    top = git("rev-parse", "--show-toplevel")
+    if top is None or Path(top.strip()) != folder:
+        return {"commit": None, "diff": None}
+    return {
+        "commit": (git("rev-parse", "HEAD") or "").strip() or None,
+        "diff": git("diff", "HEAD", "--", "*.py", "*.yaml") or None,
+    }
+
+
+def machine_memory_bytes() -> int:
+    """Bytes of main memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# ---------------------------------------------------------------- folder
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one run is drafted, and where it goes when it is whole."""
+
+    results: Path
+    id: str
+
+    @property
+    def draft(self) -> Path:
+        """The folder of an unfinished run."""
+        return self.results / "drafts" / self.id
+
+    @property
+    def final(self) -> Path:
+        """The folder of a finished run."""
+        return self.results / "runs" / self.id
+
+    def is_finished(self) -> bool:
+        """Whether the whole run lies in its place."""
+        return (self.final / "record.json").exists()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """No second process works on this run meanwhile. Errors: RunError naming the holder."""
+        with files.locked(self.results / "drafts" / f".{self.id}.lock", f"run {self.id}"):
+            yield
+
+    def open_draft(self) -> None:
+        """Makes the draft folder, and clears what a killed writer left in it."""
+        self.draft.mkdir(parents=True, exist_ok=True)
+        files.remove_leftovers(self.draft)
+
+    def discard_finished(self) -> None:
+        """Deletes the finished run, to do it again."""
+        shutil.rmtree(self.final, ignore_errors=True)
+
+    def publish(self) -> None:
+        """Draft -> final, in one rename."""
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        for previous in self.draft.glob("*.previous"):
+            previous.unlink()
+        os.replace(self.draft, self.final)
+        files.flush_folder(self.final.parent)
+
+
+def check_writable(results: Path) -> None:
+    """Errors: RunError naming `results_dir` where nothing can be written."""
+    probe = results / "drafts" / f".probe-{os.getpid()}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"results_dir={results}: cannot be written ({error.strerror}). "
+            "Mend its permissions, or give another folder: results_dir=..."
+        ) from None
+
+
+# ---------------------------------------------------------------- files of a run
+
+
+def write_epochs(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """epochs.csv: one row per epoch and split."""
+    if rows:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write_text(folder / "epochs.csv", text.getvalue())
+
+
+def write_images(folder: Path, table: pd.DataFrame) -> None:
+    """images.parquet: one row per checkpoint, split, image and class."""
+    files.write_atomic(folder / "images.parquet", lambda path: table.to_parquet(path, index=False))
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """record.json; NaN, which JSON does not have, becomes null."""
+    files.write_json(folder / "record.json", _without_nan(record))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """record.json, or an empty dict where there is none yet. Errors: RunError if unreadable."""
+    path = folder / "record.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}). Delete the folder to start anew.") from None
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+class Stopwatch:
+    """Seconds per phase of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the block's time to phase `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent

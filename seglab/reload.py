@@ -1,0 +1,52 @@
+"""A finished run, back from its folder: its configuration and its network under the best weights.
+
+Nothing is downloaded and no code of the run is executed: the weights are safetensors.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from seglab import checkpoint, config
+from seglab.config import Settings
+from seglab.engine import labels_of
+from seglab.errors import RunError
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run was, and what it learnt."""
+
+    folder: Path
+    record: dict[str, Any]
+    settings: Settings
+    network: nn.Module
+
+    def predict(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB -> (B, H, W) uint8 labels; of the size it was trained at."""
+        own = self.settings.dataset
+        mean = torch.tensor(own.mean).view(1, -1, 1, 1)
+        std = torch.tensor(own.std).view(1, -1, 1, 1)
+        with torch.inference_mode():
+            return labels_of(self.network((image.float() / 255 - mean) / std))
+
+
+def load(folder: Path) -> FinishedRun:
+    """The run in `folder`. Errors: RunError where a file of it is missing."""
+    for name in ("record.json", "config.yaml", "weights.safetensors"):
+        if not (folder / name).exists():
+            raise RunError(f"{folder}: has no {name}, so it is no finished run.")
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    tree["encoder"]["weights"] = tree["model"]["weights"] = None  # the run's own come next
+    settings = config.read(OmegaConf.create(tree), record["choices"])
+    classes = record["dataset"]["classes"]
+    network: nn.Module = config.build(settings, "model", classes=len(classes))
+    network.load_state_dict(checkpoint.load_weights(folder / "weights.safetensors"))
+    return FinishedRun(folder, record, settings, network.eval())
