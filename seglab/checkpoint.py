@@ -74,25 +74,29 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+def link(source: Path, target: Path) -> None:
+    """Gives a whole checkpoint a second name, in one step and without a copy."""
+    temporary = target.with_name(f".{target.name}-{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    os.link(source, temporary)
+    os.replace(temporary, target)
+
+
 def keep_previous(path: Path) -> None:
     """Lets the present file be found as `<name>.previous` once a new one takes its name."""
-    previous = path.with_name(path.name + ".previous")
     if path.exists():
-        previous.unlink(missing_ok=True)
-        os.link(path, previous)
+        link(path, path.with_name(path.name + ".previous"))
 
 
 def newest_whole(path: Path) -> tuple[Path | None, str | None]:
     """The file to go on from: `path`, else `<name>.previous`; and a warning if one was damaged."""
-    previous = path.with_name(path.name + ".previous")
-    damaged = []
-    for candidate in (path, previous):
+    warning = None
+    for candidate in (path, path.with_name(path.name + ".previous")):
         if candidate.exists():
             if is_whole(candidate):
-                warning = f"{damaged[0]}: damaged; going on from {candidate.name}"
-                return candidate, warning if damaged else None
-            damaged.append(candidate)
-    return None, f"{damaged[0]}: damaged; starting anew" if damaged else None
+                return candidate, warning and f"{warning}; going on from {candidate.name}"
+            warning = warning or f"{candidate} is damaged"
+    return None, warning and f"{warning}; starting anew"
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

@@ -201,7 +201,8 @@ def _flat_keys(tree: Any, prefix: str, depth: int) -> Iterator[str]:
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    known = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     if not near:  # the last part alone: epochs -> trainer.epochs
         leaf = word.rsplit(".", 1)[-1]
         leaves = difflib.get_close_matches(leaf, [k.rsplit(".", 1)[-1] for k in known], n=1)
@@ -319,7 +320,7 @@ def check_targets(tree: Any, allow: tuple[str, ...], where: str = "") -> None:
     """
     if isinstance(tree, list):
         for index, item in enumerate(tree):
-            check_targets(item, allow, f"{where}[{index}].")
+            check_targets(item, allow, f"{where.removesuffix('.')}[{index}].")
     if not isinstance(tree, dict):
         return
     for key, value in tree.items():

@@ -98,7 +98,13 @@ class Engine(lightning.LightningModule):
 
     # ------------------------------------------------------------ training
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Begins an epoch at its first batch, when nothing else draws random numbers any more."""
+        del batch
+        if batch_idx == 0:
+            self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
         """A fresh stream for each epoch: a resumed run draws what an unbroken one would."""
         seed_everything(stream(self.seed, 1, self.current_epoch, self.global_rank))
         self.train_counts = self.train_loss = None

@@ -335,6 +335,7 @@ class Run:
             say(f"Warning: {warning}")
         if resume is not None:
             say(f"{self.folder.id}: going on from {resume.name}")
+        self.ledger.resumed_from = resume
         with self.watch.phase("fit"):
             self.trainer.fit(
                 self.engine, self.loaders["train"], self.loaders["val"], ckpt_path=resume

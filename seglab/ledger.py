@@ -1,8 +1,8 @@
 """What is written down after every epoch: scores, the best epoch, checkpoints, the progress bar.
 
 All of it travels inside the checkpoint, so that a resumed run continues the same ledger. The order
-at an epoch's end is: best.ckpt, then last.ckpt, then epochs.csv. Killed between any two, the epoch
-is either done again with the same numbers or done.
+at an epoch's end is: last.ckpt, then best.ckpt (a second name of it), then epochs.csv. What a kill
+between any two leaves undone is made up for when the checkpoint is loaded again.
 """
 
 import resource
@@ -40,6 +40,7 @@ class Ledger(lightning.Callback):
         self.title, self.draws = title, draws
         self.rows: list[dict[str, Any]] = []
         self.best_epoch, self.best_biou = 0, -np.inf
+        self.resumed_from: Path | None = None  # the checkpoint that is about to be loaded
         self._bar: tqdm | None = None
         self._marks: dict[str, float] = {}
 
@@ -57,6 +58,10 @@ class Ledger(lightning.Callback):
         """Goes on from a checkpoint's history."""
         self.rows = list(state_dict["rows"])
         self.best_epoch, self.best_biou = state_dict["best_epoch"], state_dict["best_biou"]
+        if self.draws and self.resumed_from is not None:
+            if self.best_epoch == self.rows[-1]["epoch"]:
+                checkpoint.link(self.resumed_from, self.folder / "best.ckpt")
+            record.write_epochs(self.folder, self.rows)
 
     # ------------------------------------------------------------ hooks, in their order
 
@@ -121,11 +126,13 @@ class Ledger(lightning.Callback):
         biou = rows[1]["biou"]
         if biou > self.best_biou or not self.best_epoch:
             self.best_epoch, self.best_biou = epoch, biou if np.isfinite(biou) else -np.inf
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        last = self.folder / "last.ckpt"
         if self.draws:
-            checkpoint.keep_previous(self.folder / "last.ckpt")
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+            checkpoint.keep_previous(last)
+        trainer.save_checkpoint(last)
         if self.draws:
+            if self.best_epoch == epoch:
+                checkpoint.link(last, self.folder / "best.ckpt")
             record.write_epochs(self.folder, self.rows)
         self.mirror.log(_for_mirror(rows, trainer.optimizers[0].param_groups[0]["lr"]), epoch)
         if self._bar is not None:

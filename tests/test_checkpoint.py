@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(io, tmp_path, damage):
     path.write_bytes({"empty": b"", "half": content[: len(content) // 2]}.get(damage, content))
     found, warning = checkpoint.newest_whole(path)
     assert found == tmp_path / "last.ckpt.previous"
-    assert "last.ckpt: damaged; going on from last.ckpt.previous" in warning
+    assert "last.ckpt is damaged; going on from last.ckpt.previous" in warning
     assert io.load_checkpoint(found)["epoch"] == 1
 
 

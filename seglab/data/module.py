@@ -115,6 +115,7 @@ def loader(split: Split, batches: Sampler[list[int]], workers: int, *, pin: bool
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread,
+        generator=torch.Generator(),  # the loader draws a number too: not from the run's stream
     )
 
 

@@ -1,0 +1,306 @@
+"""A run from its configuration to its record, in this process, on made images."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from seglab import checkpoint, experiment, record, reload, store
+from seglab.engine import Engine
+from seglab.errors import ConfigError, DataError, RunError
+from seglab.metrics import boundary_counts, region_counts
+
+TIMES = ("seconds", "images_per_second", "peak_memory_bytes", "peak_memory_share")
+FILES = {
+    "config.yaml", "record.json", "epochs.csv", "images.parquet",
+    "best.ckpt", "last.ckpt", "weights.safetensors", "figures",
+}  # fmt: skip
+
+
+def numbers(folder):
+    """Everything of a run that must not depend on the moment or the machine's mood."""
+    epochs = pd.read_csv(folder / "epochs.csv").drop(columns=list(TIMES))
+    images = pd.read_parquet(folder / "images.parquet")
+    weights = checkpoint.load_weights(folder / "weights.safetensors")
+    return epochs, images, weights
+
+
+def assert_same_numbers(one, other):
+    a, b = numbers(one), numbers(other)
+    pd.testing.assert_frame_equal(a[0], b[0], check_exact=True)
+    pd.testing.assert_frame_equal(a[1], b[1], check_exact=True)
+    assert a[2].keys() == b[2].keys()
+    assert all(torch.equal(a[2][name], b[2][name]) for name in a[2])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run that several tests look at."""
+    from seglab import config
+    from tests.conftest import TINY
+
+    results = tmp_path_factory.mktemp("finished") / "results"
+    overrides = [*TINY, f"results_dir='{results}'", "loss=dist", "trainer.epochs=3"]
+    return experiment.run(config.read(*config.compose(overrides)))
+
+
+def test_a_finished_run_has_every_file_and_leaves_no_draft(finished):
+    assert {path.name for path in finished.iterdir()} == FILES
+    drafts = finished.parents[1] / "drafts"
+    assert [path.name for path in drafts.iterdir() if path.is_dir()] == []
+
+
+def test_the_record_says_what_made_the_run(finished):
+    found = record.read_record(finished)
+    assert found["status"] == "finished"
+    assert found["reason"] is None
+    assert found["run_id"] == finished.name
+    assert found["choices"]["loss"] == "dist"
+    assert found["seed"] == 42
+    assert found["parameters"] > 1_000_000
+    assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert found["boundary_widths"] == {"0.02": 1, "0.005": 1}
+    assert 0 < found["peak_memory_share"] < 1
+    assert set(found["seconds"]) == {"setup", "fit", "evaluate", "record"}
+    assert yaml.safe_load((finished / "config.yaml").read_text())["loss"]["distance"] == "euclidean"
+
+
+def test_the_best_epoch_is_the_one_with_the_best_validation_biou(finished):
+    epochs = pd.read_csv(finished / "epochs.csv")
+    validation = epochs[epochs["split"] == "val"].set_index("epoch")["biou"]
+    assert list(validation.index) == [1, 2, 3]
+    assert record.read_record(finished)["best_epoch"] == validation.idxmax()
+    best = torch.load(finished / "best.ckpt", weights_only=True)
+    assert best["epoch"] + 1 == validation.idxmax()
+
+
+def test_the_counts_are_those_of_the_stored_weights(finished):
+    run = reload.load(finished)
+    stored = store.StoredRun(finished, run.record)
+    for name in ("val", "test"):
+        source, split = _split(run, name)
+        counts = stored.counts("best", name)
+        for row, (image, mask) in enumerate(split):
+            predicted = run.predict(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
+            target = torch.from_numpy(mask)[None]
+            expected = region_counts(predicted, target, source.num_classes)[0]
+            np.testing.assert_array_equal(counts[row, :, 0], expected)
+            expected = boundary_counts(predicted, target, source.num_classes, 1)[0]
+            np.testing.assert_array_equal(counts[row, :, 1], expected)
+
+
+def _split(run, name):
+    from seglab import config
+    from seglab.data.preprocess import Preprocess
+
+    source = config.build(run.settings, "dataset")
+    own = Preprocess(run.settings.dataset.size, run.settings.dataset.pad)
+    return source, [
+        own(source.read_image(s), source.read_mask(s)) for s in source.samples(name)
+    ]
+
+
+def test_the_epochs_say_what_the_counts_say(finished):
+    from seglab import scores
+
+    run = store.StoredRun(finished, record.read_record(finished))
+    last = run.epochs().query("split == 'val'").iloc[-1]
+    for aggregation, suffix in (("dataset", ""), ("image", "_image")):
+        expected = scores.summarise(run.counts("last", "val"), run.ratios, aggregation)
+        for name, value in expected.items():
+            assert last[name + suffix] == pytest.approx(value, rel=1e-12, nan_ok=True)
+
+
+def test_the_same_command_twice_gives_the_same_record(tiny, tmp_path):
+    runs = [
+        experiment.run(tiny("loss=ce", "model=deeplabv3plus", f"results_dir='{tmp_path / name}'"))
+        for name in "ab"
+    ]
+    assert runs[0].name == runs[1].name
+    assert_same_numbers(*runs)
+    records = [record.read_record(run) for run in runs]
+    times = {"started", "finished", "seconds", "train_seconds", "peak_memory_bytes",
+             "peak_memory_share"}  # fmt: skip
+    a, b = ({k: v for k, v in r.items() if k not in times} for r in records)
+    assert a == b
+
+
+def test_another_seed_gives_other_numbers(tiny, finished, tmp_path):
+    other = experiment.run(tiny("trainer.epochs=3", "seed=7"))
+    assert other.name != finished.name
+    with pytest.raises(AssertionError):
+        assert_same_numbers(other, finished)
+
+
+class Cut(Exception):
+    """Something that ends a run in the middle."""
+
+
+@pytest.mark.parametrize("step", [0, 2, 4, 8])
+def test_a_run_that_was_cut_goes_on_and_ends_like_an_unbroken_one(tiny, results, monkeypatch, step):
+    """With dropout (DeepLabv3+), cut in the first, a middle and the last of 3 epochs of 3 steps."""
+    overrides = ("loss=dice_focal", "model=deeplabv3plus", "trainer.epochs=3")
+    whole = experiment.run(tiny(*overrides, f"results_dir='{results / 'whole'}'"))
+    untouched = Engine.training_step
+    taken = iter(range(100))
+
+    def cut(self, batch, batch_idx):
+        if next(taken) == step:
+            raise Cut
+        return untouched(self, batch, batch_idx)
+
+    monkeypatch.setattr(Engine, "training_step", cut)
+    with pytest.raises(Cut):
+        experiment.run(tiny(*overrides))
+    (draft,) = (p for p in (results / "drafts").iterdir() if p.is_dir())
+    assert record.read_record(draft)["status"] == "failed"
+    monkeypatch.setattr(Engine, "training_step", untouched)
+    resumed = experiment.run(tiny(*overrides))
+    assert_same_numbers(resumed, whole)
+
+
+def test_a_finished_run_is_not_done_again_unless_told(tiny, finished, capfd, monkeypatch):
+    overrides = ("loss=dist", "trainer.epochs=3", f"results_dir='{finished.parents[1]}'")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.Run, "do", lambda _: pytest.fail("it was done again"))
+        assert experiment.run(tiny(*overrides)) == finished
+    assert "is finished" in capfd.readouterr().err
+    before = record.read_record(finished)["finished"], numbers(finished)
+    again = experiment.run(tiny(*overrides, "rerun=true"))
+    assert again == finished
+    assert record.read_record(again)["finished"] >= before[0]
+    pd.testing.assert_frame_equal(numbers(again)[1], before[1][1])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_epoch_step_and_rate(
+    tiny, results, monkeypatch
+):
+    untouched = Engine.training_step
+    taken = iter(range(100))
+
+    def poisoned(self, batch, batch_idx):
+        if next(taken) == 4:  # the second of the second epoch's three steps
+            forward = self.loss.forward
+            monkeypatch.setattr(self.loss, "forward", lambda *a: forward(*a) * math.nan)
+        return untouched(self, batch, batch_idx)
+
+    monkeypatch.setattr(Engine, "training_step", poisoned)
+    with pytest.raises(RunError, match=r"not finite in epoch 2, step 2 \(learning rate 0\.0003\)"):
+        experiment.run(tiny("loss=ce"))
+    (draft,) = (p for p in (results / "drafts").iterdir() if p.is_dir())
+    found = record.read_record(draft)
+    assert found["status"] == "failed"
+    assert "epoch 2, step 2" in found["reason"]
+    assert torch.load(draft / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert not (results / "runs").exists()
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_kept(tiny, results, monkeypatch):
+    untouched = torch.save
+    saved = iter(range(100))
+
+    def full(value, path):
+        if next(saved) == 1:
+            raise OSError(28, "No space left on device")
+        untouched(value, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match=r"last\.ckpt: .*No space left"):
+        experiment.run(tiny("loss=ce"))
+    (draft,) = (p for p in (results / "drafts").iterdir() if p.is_dir())
+    assert checkpoint.is_whole(draft / "last.ckpt")
+
+
+# ---------------------------------------------------------------- identity
+
+
+def identity(settings):
+    experiment.quieten()
+    device = experiment.choose_device(settings)
+    data = experiment.open_data(settings, main=True)
+    return experiment.identify(settings, device, data)[1].id
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["logger=csv", "data.workers=2", "data.prepare=no", "trainer.devices=2", "rerun=true",
+     "cache_dir='/tmp/seglab-test-cache'"],
+)  # fmt: skip
+def test_what_changes_no_number_changes_no_name(tiny, override, tmp_path):
+    override = override.replace("/tmp/seglab-test-cache", str(tmp_path / "elsewhere"))
+    assert identity(tiny("loss=dist")) == identity(tiny("loss=dist", override))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["loss=ce", "loss.distance=chessboard", "seed=1", "trainer.epochs=5", "trainer.batch_size=3",
+     "trainer.precision=bf16-mixed", "model=deeplabv3plus", "encoder=resnet34", "optimizer.lr=1e-3",
+     "dataset.seed=5", "metrics.boundary_ratios=[0.05]", "trainer.max_steps=1"],
+)  # fmt: skip
+def test_what_changes_a_number_changes_the_name(tiny, override):
+    assert identity(tiny("loss=dist")) != identity(tiny("loss=dist", override))
+
+
+def test_the_name_is_readable(tiny):
+    assert identity(tiny("loss=dist")).startswith("shapes-unet-mobilenet_v2-dist-s42-")
+
+
+# ---------------------------------------------------------------- refused before training
+
+
+def refused(settings, error, match):
+    with pytest.raises(error, match=match):
+        experiment.run(settings)
+    assert not (settings.results_dir / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_no_gpu_for_trainer_gpu(tiny):
+    refused(tiny("trainer=gpu"), ConfigError, r"trainer\.accelerator=gpu: .*no CUDA GPU")
+
+
+def test_half_precision_on_a_cpu(tiny):
+    refused(tiny("trainer.precision=16-mixed"), ConfigError, r"trainer\.precision=16-mixed: .*GPU")
+
+
+def test_a_batch_larger_than_the_training_set(tiny):
+    settings = tiny("trainer.batch_size=7")
+    refused(settings, ConfigError, r"trainer\.batch_size=7: the training split has 6 images")
+
+
+def test_a_batch_of_one_where_the_network_needs_two(tiny):
+    settings = tiny("trainer.batch_size=1", "model=deeplabv3plus")
+    refused(settings, ConfigError, r"trainer\.batch_size=1: .*model=deeplabv3plus needs 2")
+
+
+def test_a_size_that_the_network_cannot_take(tiny):
+    settings = tiny("dataset.height=40", "model=deeplabv3plus")
+    refused(settings, ConfigError, r"40 x 32[\s\S]*32 x 32")
+
+
+def test_an_unwritable_results_folder(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    settings = tiny(f"results_dir='{tmp_path / 'file' / 'x'}'", f"cache_dir='{tmp_path / 'c'}'")
+    with pytest.raises(RunError, match="results_dir=.*cannot be written"):
+        experiment.run(settings)
+
+
+def test_a_data_set_with_a_missing_root(read):
+    with pytest.raises(DataError, match=r"dataset\.root[\s\S]*leftImg8bit"):
+        experiment.run(read("dataset=cityscapes", "logger=none", "trainer=cpu"))
+
+
+def test_a_second_process_on_the_same_run(tiny, results):
+    settings = tiny("loss=ce")
+    folder = record.RunFolder(results, identity(settings))
+    with folder.locked():
+        refused(settings, RunError, "being worked on by another process")
+
+
+def test_a_record_holds_no_nan(tmp_path):
+    record.write_record(tmp_path, {"a": [math.nan, 1.0], "b": {"c": np.float64("nan")}})
+    assert json.loads((tmp_path / "record.json").read_text()) == {"a": [None, 1.0], "b": {"c": None}}
