@@ -32,7 +32,9 @@ def main() -> None:
     table = summary(runs)
     picture = draw(runs)
     text = as_text(table)
-    print(f"\nU-Net, ResNet-34 from random weights, {runs[0].record['epochs']} epochs, seed {SEED};")
+    print(
+        f"\nU-Net, ResNet-34 from random weights, {runs[0].record['epochs']} epochs, seed {SEED};"
+    )
     print("test strip of one image, scores pooled over its windows:\n")
     print(text)
     print(f"\nPicture: {picture}")
@@ -50,11 +52,10 @@ def train(loss: str) -> store.StoredRun:
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code:
         raise RunError(f"train.py ended with code {code}; its message stands above.")
-    newest = max(
+    return max(
         (run for run in store.finished_runs(RESULTS) if run.record["choices"]["loss"] == loss),
         key=lambda run: run.record["finished"],
     )
-    return newest
 
 
 def _quoted(path: Path) -> str:
@@ -88,16 +89,13 @@ def as_text(table: pd.DataFrame) -> str:
 def draw(runs: list[store.StoredRun]) -> Path:
     """The first test window under every loss."""
     from seglab import reload
-    from seglab.data import module
     from seglab.data.preprocess import Preprocess
 
     loaded = [reload.load(run.folder) for run in runs]
     settings = loaded[0].settings
     source = config.build(settings, "dataset")
     preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
-    pairs = [
-        preprocess(source.read_image(s), source.read_mask(s)) for s in source.samples("test")
-    ]
+    pairs = [preprocess(source.read_image(s), source.read_mask(s)) for s in source.samples("test")]
     image = np.concatenate([pair[0] for pair in pairs], axis=0)
     target = np.concatenate([pair[1] for pair in pairs], axis=0)
     import torch
@@ -107,10 +105,7 @@ def draw(runs: list[store.StoredRun]) -> Path:
         run.record["choices"]["loss"]: np.concatenate(list(run.predict(batch).numpy()), axis=0)
         for run in loaded
     }
-    del module
-    figure = figures.comparison_figure(
-        image, target, predictions, source.colours, source.classes
-    )
+    figure = figures.comparison_figure(image, target, predictions, source.colours, source.classes)
     path = RESULTS / "demo.png"
     figures.save(figure, path)
     return path

@@ -17,7 +17,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from seglab.errors import ConfigError, UserError
@@ -120,9 +120,8 @@ def compose(overrides: list[str], configs: Path = CONFIGS) -> tuple[DictConfig, 
         raise explain(error, overrides, configs) from None
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     assert isinstance(choices, dict)
-    OmegaConf.set_struct(cfg, False)
-    del cfg["hydra"]
-    OmegaConf.set_struct(cfg, True)
+    with open_dict(cfg):
+        del cfg["hydra"]
     return cfg, own_choices(choices)
 
 
@@ -406,5 +405,3 @@ def guarded(main: Callable[[], Any], arguments: list[str]) -> int:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         return 130
     return 0
-
-

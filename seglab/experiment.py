@@ -212,8 +212,11 @@ class Run:
             "seed": settings.seed,
             "started": earlier.get("started", self.started),
             "precision": device.precision,
-            "device": {"kind": device.kind, "name": device.name,
-                       "count": settings.trainer.world_size},
+            "device": {
+                "kind": device.kind,
+                "name": device.name,
+                "count": settings.trainer.world_size,
+            },
             "dataset": {"classes": list(data.source.classes), "test_split": data.source.test_split},
         }
 
@@ -249,7 +252,8 @@ class Run:
             how = "SIGTERM" if by_signal else "the keyboard"
             ending: BaseException = Interrupted(
                 f"{self.folder.id}: interrupted by {how}. "
-                "The same command goes on from the last whole epoch.", code
+                "The same command goes on from the last whole epoch.",
+                code,
             )
             status, reason = "interrupted", how
         else:
@@ -275,9 +279,9 @@ class Run:
         settings, data = self.settings, self.data
         seed_everything(stream(settings.seed, 0))
         network: nn.Module = config.build(settings, "model", classes=data.source.num_classes)
-        models.check_size(network, data.height, data.width)
+        models.check_size(network, data.height, data.width, data.source.num_classes)
         share = settings.trainer.batch_size // settings.trainer.world_size
-        least = models.minimum_batch(network)
+        least = models.minimum_batch(network, data.height, data.width)
         if share < least:
             raise ConfigError(
                 f"trainer.batch_size={settings.trainer.batch_size}: each process would train on "
@@ -319,7 +323,11 @@ class Run:
         for name, split in self.data.splits.items():
             if name == "train":
                 batches: Any = module.TrainBatches(
-                    len(split), settings.batch_size, self.settings.seed, rank, world,
+                    len(split),
+                    settings.batch_size,
+                    self.settings.seed,
+                    rank,
+                    world,
                     settings.max_steps,
                 )
             else:
@@ -437,7 +445,10 @@ class Run:
         ]
         path = self.draft / "figures" / "samples.png"
         figure = figures.samples_figure(
-            rows, data.source.colours, data.source.classes, title=f"{self.folder.id}, boundary {d} px"
+            rows,
+            data.source.colours,
+            data.source.classes,
+            title=f"{self.folder.id}, boundary {d} px",
         )
         figures.save(figure, path)
         return path
@@ -475,7 +486,11 @@ def make_trainer(settings: Settings, device: Device, ledger: Ledger) -> lightnin
 
 
 def counts_table(
-    name: str, split: str, ids: list[str], counts: np.ndarray, ratios: list[float],
+    name: str,
+    split: str,
+    ids: list[str],
+    counts: np.ndarray,
+    ratios: list[float],
     widths: list[int],
 ) -> pd.DataFrame:
     """(N, K, 1 + R, 3) counts as rows (image, class); binary: the class is 1, the foreground."""

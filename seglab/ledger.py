@@ -65,7 +65,9 @@ class Ledger(lightning.Callback):
 
     # ------------------------------------------------------------ hooks, in their order
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         """Opens the progress bar where the run stands."""
         del pl_module
         if self.draws:

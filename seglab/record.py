@@ -29,13 +29,31 @@ from seglab.errors import RunError
 SCHEMA = 1
 SCIENTIFIC = ("dataset", "model", "encoder", "loss", "optimizer", "metrics", "seed")
 NOT_SCIENTIFIC = {"dataset": ("root", "recipe")}
-PACKAGES = (
-    "torch lightning segmentation-models-pytorch timm albumentations opencv-python-headless "
-    "numpy scipy edt pandas hydra-core omegaconf"
-).split()
-NUMBERS_COME_FROM = (
-    "ops.py distance.py losses metrics scores.py data models engine.py experiment.py".split()
-)
+PACKAGES = [
+    "torch",
+    "lightning",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "opencv-python-headless",
+    "numpy",
+    "scipy",
+    "edt",
+    "pandas",
+    "hydra-core",
+    "omegaconf",
+]
+NUMBERS_COME_FROM = [
+    "ops.py",
+    "distance.py",
+    "losses",
+    "metrics",
+    "scores.py",
+    "data",
+    "models",
+    "engine.py",
+    "experiment.py",
+]
 
 
 # ---------------------------------------------------------------- identity
@@ -56,9 +74,7 @@ def science(
     for section, keys in NOT_SCIENTIFIC.items():
         kept[section] = {k: v for k, v in kept[section].items() if k not in keys}
     for section in ("model", "encoder"):
-        kept[section] = {
-            k: (weights if k == "weights" else v) for k, v in kept[section].items()
-        }
+        kept[section] = {k: (weights if k == "weights" else v) for k, v in kept[section].items()}
     return {**kept, "training": training, "data": fingerprint}
 
 
@@ -224,7 +240,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}). Delete the folder to start anew.") from None
+        raise RunError(
+            f"{path}: cannot be read ({error}). Delete the folder to start anew."
+        ) from None
 
 
 def _without_nan(value: Any) -> Any:

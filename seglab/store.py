@@ -36,16 +36,16 @@ class StoredRun:
         try:
             return pd.read_parquet(path)
         except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read ({error}). Delete the run to do it again.") from None
+            raise RunError(
+                f"{path}: cannot be read ({error}). Delete the run to do it again."
+            ) from None
 
     def counts(self, checkpoint: str, split: str) -> np.ndarray:
         """(N, K, 1 + R, 3) int64: region first, then the bands in the order of `ratios`."""
         return counts_of(self.images(), checkpoint, split, self.ratios)
 
 
-def counts_of(
-    images: pd.DataFrame, checkpoint: str, split: str, ratios: list[float]
-) -> np.ndarray:
+def counts_of(images: pd.DataFrame, checkpoint: str, split: str, ratios: list[float]) -> np.ndarray:
     """(N, K, 1 + R, 3) int64 from the rows of one run's images.parquet."""
     rows = images[(images["checkpoint"] == checkpoint) & (images["split"] == split)]
     classes = rows["class"].nunique()

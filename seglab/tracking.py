@@ -112,7 +112,10 @@ def mirror(settings: LoggerSettings, run_id: str, folder: Path, tree: dict[str, 
 def _why_not_online() -> str | None:
     """A reason, found in seconds, why W&B cannot be reached; None if it can."""
     base = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    host, port = base.hostname or "api.wandb.ai", base.port or (80 if base.scheme == "http" else 443)
+    host, port = (
+        base.hostname or "api.wandb.ai",
+        base.port or (80 if base.scheme == "http" else 443),
+    )
     if not (os.environ.get("WANDB_API_KEY") or _netrc_has(host)):
         return "there is no API key (run `wandb login`, or set WANDB_API_KEY)"
     try:

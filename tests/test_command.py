@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,9 @@ def only_run(results):
 )
 def test_a_mistake_is_one_message_without_a_traceback(tmp_path, overrides, word):
     kept = [item for item in TINY if not (overrides[0].startswith("dataset=") and "shapes" in item)]
-    kept = [item for item in kept if not (overrides[0].startswith("dataset=") and "dataset." in item)]
+    kept = [
+        item for item in kept if not (overrides[0].startswith("dataset=") and "dataset." in item)
+    ]
     done = command("train.py", *kept, f"results_dir='{tmp_path / 'r'}'", *overrides)
     assert done.returncode == 1
     assert word in done.stderr
@@ -83,12 +86,15 @@ def test_a_run_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path):
         )  # fmt: skip
         try:
             process.wait(moments.uniform(0.2, 0.95) * duration)
-            break  # it came to its end before the kill
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             killed += 1
-    assert killed, "no kill hit the run"
+            continue
+        if killed:
+            break  # it came to its end between two kills
+        shutil.rmtree(tmp_path / "cut")  # the machine was busier when the time was taken
+        duration /= 2
     done = train(tmp_path / "cut", *overrides)
     assert done.returncode == 0, done.stderr
     assert_same_numbers(only_run(tmp_path / "cut").folder, only_run(tmp_path / "whole").folder)
@@ -115,7 +121,9 @@ def test_a_run_that_is_told_to_stop_says_so_and_can_go_on(tmp_path, signal_, cod
 
 def test_two_processes_count_an_odd_number_of_images_as_one_does(tmp_path):
     """DDP over gloo: the stored counts are those that one process gets of the same weights."""
-    done = train(tmp_path, "loss=dist", "trainer.devices=2", OMP_NUM_THREADS="1")
+    done = train(
+        tmp_path, "loss=dist", "trainer.devices=2", "trainer.batch_size=4", OMP_NUM_THREADS="1"
+    )
     assert done.returncode == 0, done.stderr
     run = only_run(tmp_path)
     assert run.record["device"]["count"] == 2

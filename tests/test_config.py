@@ -11,7 +11,9 @@ from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"
 GROUPS = sorted(path for path in CONFIGS.iterdir() if path.is_dir())
-CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted(group.glob("*.yaml"))]
+CHOICES = [
+    (path.parent.name, path.stem) for group in GROUPS for path in sorted(group.glob("*.yaml"))
+]
 NEEDS = {
     ("dataset", "celebamask_hq"): ["dataset.root=/data/x"],
     ("dataset", "cityscapes"): ["dataset.root=/data/x"],

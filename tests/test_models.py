@@ -8,6 +8,7 @@ import huggingface_hub
 import pytest
 import segmentation_models_pytorch as library
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
@@ -224,6 +225,26 @@ def test_probing_leaves_the_network_and_the_random_numbers_alone():
     assert not network.encoder.training
 
 
+def test_a_trial_with_values_leaves_the_network_and_the_random_numbers_alone_too():
+    class Peeking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Dropout())
+
+        def forward(self, x):
+            return self.layers(x) if x.max().item() < 1 else None
+
+    network = Peeking()
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    assert minimum_batch(network, 8, 8) == 1
+    assert torch.equal(torch.rand(4), expected)
+    assert network.layers[1].num_batches_tracked == 0
+    check_size(network, 8, 8, classes=2)
+    assert network.training
+
+
 # ---------------------------------------------------------------- weights from a file
 
 
@@ -399,6 +420,11 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
         asked.append(address)
         raise OSError("Name or service not known")
 
+    def only_the_cache(*_, local_files_only=False, **__):
+        assert local_files_only, "would retry for half a minute"
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_the_cache)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
     with pytest.raises(ConfigError, match="Name or service not known"):

@@ -99,9 +99,7 @@ def _split(run, name):
 
     source = config.build(run.settings, "dataset")
     own = Preprocess(run.settings.dataset.size, run.settings.dataset.pad)
-    return source, [
-        own(source.read_image(s), source.read_mask(s)) for s in source.samples(name)
-    ]
+    return source, [own(source.read_image(s), source.read_mask(s)) for s in source.samples(name)]
 
 
 def test_the_epochs_say_what_the_counts_say(finished):
@@ -129,7 +127,7 @@ def test_the_same_command_twice_gives_the_same_record(tiny, tmp_path):
     assert a == b
 
 
-def test_another_seed_gives_other_numbers(tiny, finished, tmp_path):
+def test_another_seed_gives_other_numbers(tiny, finished):
     other = experiment.run(tiny("trainer.epochs=3", "seed=7"))
     assert other.name != finished.name
     with pytest.raises(AssertionError):
@@ -303,4 +301,7 @@ def test_a_second_process_on_the_same_run(tiny, results):
 
 def test_a_record_holds_no_nan(tmp_path):
     record.write_record(tmp_path, {"a": [math.nan, 1.0], "b": {"c": np.float64("nan")}})
-    assert json.loads((tmp_path / "record.json").read_text()) == {"a": [None, 1.0], "b": {"c": None}}
+    assert json.loads((tmp_path / "record.json").read_text()) == {
+        "a": [None, 1.0],
+        "b": {"c": None},
+    }

@@ -67,7 +67,9 @@ def test_an_evaluation_takes_each_image_exactly_once_over_all_processes(images, 
 
 
 def test_a_batch_larger_than_the_split_is_refused():
-    with pytest.raises(ConfigError, match=r"trainer\.batch_size=4: .* has 3 images. Take at most 3"):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.batch_size=4: .* has 3 images. Take at most 3"
+    ):
         module.TrainBatches(3, 4, 0)
 
 

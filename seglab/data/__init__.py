@@ -1,0 +1,1 @@
+"""Data sets. One file per data set; `source` is what they share."""

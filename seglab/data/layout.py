@@ -1,0 +1,43 @@
+"""What the sources on disk share: their root, the expected tree in an error, folder listings."""
+
+import os
+import re
+from pathlib import Path
+
+from seglab.errors import DataError
+
+_CLUTTER = re.compile(r"\..*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
+
+
+def root_folder(name: str, root: str | os.PathLike | None, tree: str) -> Path:
+    """The absolute path of `root`. Errors: DataError with the tree where it is no folder."""
+    if root is None or not str(root):
+        raise DataError(f"dataset {name}: dataset.root is not set\nexpected there:\n{tree}")
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        raise layout_error(name, folder, tree, "no such folder")
+    return folder
+
+
+def layout_error(name: str, root: Path, tree: str, wrong: str) -> DataError:
+    """The error for a folder that is not laid out as it should be, with the expected tree."""
+    there = sorted(entry.name for entry in os.scandir(root)) if root.is_dir() else []
+    found = f"found there: {', '.join(there[:8]) or 'nothing'}{', ...' * (len(there) > 8)}\n"
+    return DataError(
+        f"dataset {name}: {wrong}\n"
+        f"expected under dataset.root={root}:\n{tree}\n"
+        f"{found if root.is_dir() else ''}"
+        f"Set dataset.root to the folder that holds this tree."
+    )
+
+
+def file_names(folder: Path) -> list[str]:
+    """Names in a folder, sorted, without hidden files and what desktops leave behind."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not _CLUTTER.fullmatch(entry.name))
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))

@@ -1,0 +1,204 @@
+"""The sums over pixels that the losses are functions of, in one pass over the logits.
+
+A loss such as Dice is a ratio of sums over pixels. The textbook form builds probabilities and
+one-hot masks as large as the logits, and differentiates through each. Here the forward pass reads
+the logits once and keeps nothing but them; the loss is then a formula of a few numbers per image
+and class; and the backward pass turns the derivatives by these numbers into the gradient of the
+logits in closed form (softmax.py, sigmoid.py state it), recomputing the probabilities in pieces
+of pixels. The extra memory is the gradient itself.
+
+Neither direction multiplies matrices, so autocast and torch.set_float32_matmul_precision
+change nothing here.
+"""
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from seglab.losses import sigmoid, softmax
+from seglab.ops import compute_dtype
+
+NUMBERS_PER_PIECE = 2**19  # 2 MB of float32: in the cache of one core, or nearly
+
+
+class Sums(NamedTuple):
+    """p = probability, q = probability of a pixel's true label, w = weight of a pixel.
+
+    K = C classes, or the foreground alone where C = 1. `truth` and `valid` carry no gradient.
+    """
+
+    inside: Tensor  # (B, K) sum of w p_c over the pixels of class c: true positives
+    outside: Tensor  # (B, K) sum of p_c over the valid pixels of other classes: false positives
+    truth: Tensor  # (B, K) sum of w over the pixels of class c
+    pointwise: Tensor  # (B,) sum over the valid pixels of -w (1 - q)^gamma log q
+    valid: Tensor  # (B,) number of valid pixels
+
+
+def soft_sums(
+    logits: Tensor, target: Tensor, weights: Tensor | None = None, gamma: float | None = None
+) -> Sums:
+    """(B, C, H, W) logits, (B, H, W) labels -> Sums, float32 (float64 for float64 logits).
+
+    Sums over a piece of pixels are taken in that precision, sums of those in float64. Volumes
+    (B, C, D, H, W) are accepted, so is any memory format.
+
+    Args:
+        logits: any floating dtype. target: any integer dtype, 255 is ignored.
+        weights: (B, H, W) weight of each pixel as part of the truth; None is 1 everywhere.
+        gamma: exponent of the pointwise cost, 0 is cross-entropy; None leaves it out (0).
+
+    Errors: ValueError where shapes do not fit; RuntimeError (from torch) for a label >= C.
+    """
+    if logits.ndim < 3 or target.shape != logits.shape[:1] + logits.shape[2:]:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} must be (B, C, H, W) and target {tuple(target.shape)} "
+            "(B, H, W), with the same B, H, W"
+        )
+    if weights is not None and weights.shape != target.shape:
+        raise ValueError(f"weights {tuple(weights.shape)} and target {tuple(target.shape)} differ")
+    flat = None if weights is None else weights.flatten(1)
+    return Sums(*_SoftSums.apply(logits.flatten(2), target.flatten(1), flat, gamma))
+
+
+class _SoftSums(torch.autograd.Function):
+    """The fields of `Sums`, from flat (B, C, N) logits."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        logits: Tensor,
+        target: Tensor,
+        weights: Tensor | None,
+        gamma: float | None,
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(logits, target, weights)
+        ctx.gamma = gamma
+        ctx.set_materialize_grads(False)
+        inside, outside, truth, pointwise, valid = sums_of_batch(logits, target, weights, gamma)
+        ctx.mark_non_differentiable(truth, valid)
+        return inside, outside, truth, pointwise, valid
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: FunctionCtx,
+        by_inside: Tensor | None,
+        by_outside: Tensor | None,
+        by_truth: Tensor | None,  # noqa: ARG004 (it has no gradient, nor has by_valid)
+        by_pointwise: Tensor | None,
+        by_valid: Tensor | None,  # noqa: ARG004
+    ) -> tuple[Tensor | None, None, None, None]:
+        logits, target, weights = ctx.saved_tensors
+        grad = gradient_of_batch(
+            logits, target, weights, ctx.gamma, by_inside, by_outside, by_pointwise
+        )
+        return grad, None, None, None
+
+
+@torch.library.custom_op("seglab::soft_sums", mutates_args=())
+def sums_of_batch(
+    logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The fields of `Sums` in their order, from (B, C, N) logits, without gradient.
+
+    An operator of its own, so that torch.compile does not look inside and that a kernel for
+    another device can be registered beside this one.
+    """
+    dtype = compute_dtype(logits)
+    batch, classes, _ = logits.shape
+    totals = [logits.new_zeros(batch, classes, dtype=torch.float64) for _ in range(3)]
+    totals += [logits.new_zeros(batch, dtype=torch.float64) for _ in range(2)]
+    for images, pixels in _pieces(logits):
+        piece = _inputs(logits, target, weights, images, pixels)
+        for total, part in zip(totals, _family(logits).sums(*piece, gamma), strict=True):
+            total[images] += part
+    inside, outside, truth, pointwise, valid = (total.to(dtype) for total in totals)
+    return inside, outside, truth, pointwise, valid
+
+
+@sums_of_batch.register_fake
+def _(
+    logits: Tensor,
+    target: Tensor,  # noqa: ARG001
+    weights: Tensor | None,  # noqa: ARG001
+    gamma: float | None,  # noqa: ARG001
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dtype = compute_dtype(logits)
+    inside, outside, truth = (logits.new_empty(logits.shape[:2], dtype=dtype) for _ in range(3))
+    pointwise, valid = (logits.new_empty(logits.shape[:1], dtype=dtype) for _ in range(2))
+    return inside, outside, truth, pointwise, valid
+
+
+@torch.library.custom_op("seglab::soft_sums_gradient", mutates_args=())
+def gradient_of_batch(
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    gamma: float | None,
+    by_inside: Tensor | None,
+    by_outside: Tensor | None,
+    by_pointwise: Tensor | None,
+) -> Tensor:
+    """(B, C, N) gradient of the logits, in their dtype, from the derivatives by the sums.
+
+    by_inside, by_outside: (B, K); by_pointwise: (B,); None where the loss does not use the sum.
+    """
+    grad = torch.empty_like(logits)
+    for images, pixels in _pieces(logits):
+        piece = _inputs(logits, target, weights, images, pixels)
+        tables = (
+            None if table is None else table[images]
+            for table in (by_inside, by_outside, by_pointwise)
+        )
+        grad[images, :, pixels] = _family(logits).gradient(*piece, gamma, *tables)
+    return grad
+
+
+@gradient_of_batch.register_fake
+def _(
+    logits: Tensor,
+    target: Tensor,  # noqa: ARG001
+    weights: Tensor | None,  # noqa: ARG001
+    gamma: float | None,  # noqa: ARG001
+    by_inside: Tensor | None,  # noqa: ARG001
+    by_outside: Tensor | None,  # noqa: ARG001
+    by_pointwise: Tensor | None,  # noqa: ARG001
+) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _family(logits: Tensor) -> ModuleType:
+    """The equations of the task: one channel is binary."""
+    return sigmoid if logits.shape[1] == 1 else softmax
+
+
+def _pieces(logits: Tensor) -> Iterator[tuple[slice, slice]]:
+    """(images, pixels) of the pieces that cover a (B, C, N) batch.
+
+    On the CPU about half a million numbers, several images or a part of one: they stay in the
+    cache from one step to the next, no intermediate is as large as the logits, and sums in
+    float32 stay short. An accelerator, where each step costs a launch, takes the batch whole.
+    """
+    batch, classes, pixels = logits.shape
+    numbers = NUMBERS_PER_PIECE if logits.device.type == "cpu" else logits.numel()
+    image_step = max(1, numbers // max(1, classes * pixels))
+    pixel_step = max(1, min(pixels, numbers // max(1, classes)))
+    for image in range(0, batch, image_step):
+        for pixel in range(0, pixels, pixel_step):
+            yield slice(image, image + image_step), slice(pixel, pixel + pixel_step)
+
+
+def _inputs(
+    logits: Tensor, target: Tensor, weights: Tensor | None, images: slice, pixels: slice
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """z, labels and weights of one piece, in the precision of the sums; pixels side by side."""
+    dtype = compute_dtype(logits)
+    z = logits[images, :, pixels].to(dtype)
+    if z.stride(2) != 1:  # channels_last
+        z = z.contiguous()
+    w = None if weights is None else weights[images, pixels].to(dtype)
+    return z, target[images, pixels], w

@@ -1,0 +1,37 @@
+"""What the engine is handed: all the counts of a run in one call."""
+
+import torch
+from torch import Tensor
+
+from seglab.metrics.bands import boundary_width
+from seglab.metrics.counts import band_tallies, prepared, tally
+
+
+class Meter:
+    """Counts of the region and of the boundary band at each ratio, in that order.
+
+    Args:
+        num_classes: channels of the logits; 1 is a binary task.
+        ratios: band widths as shares of the image diagonal (Cheng et al. 2021).
+    """
+
+    def __init__(self, num_classes: int, ratios: list[float]) -> None:
+        self.num_classes = num_classes
+        self.ratios = list(ratios)
+
+    def widths(self, height: int, width: int) -> list[int]:
+        """Band widths in pixels of an image of that size, one for each ratio."""
+        return [boundary_width(height, width, ratio) for ratio in self.ratios]
+
+    def counts(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """(B, H, W) class indices, twice -> (B, K, 1 + len(ratios), 3) int64 tp, fp, fn.
+
+        Entry 0 is the region (`region_counts`), entry 1 + r the band at ratios[r]
+        (`boundary_counts`). On the device of the inputs, without waiting for it.
+        """
+        predicted, target = prepared(predicted, target, self.num_classes)
+        region = tally(predicted, target, self.num_classes).unsqueeze(2)
+        if not self.ratios:
+            return region
+        widths = self.widths(*target.shape[1:])
+        return torch.cat([region, band_tallies(predicted, target, self.num_classes, widths)], 2)

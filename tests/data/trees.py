@@ -1,0 +1,101 @@
+"""Small folders that look like the real data sets. Everything in them is made up."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seglab.data.celebamask_hq import CelebAMaskHQ
+from seglab.data.cityscapes import Cityscapes
+
+CELEBA_SPLIT = {"counts": [20, 6, 4], "order": "index", "seed": None}
+# odd sets of parts: without skin, one part alone, all 18 names are never needed
+CELEBA_PARTS = (
+    ("skin", "hair", "nose"),
+    ("hat",),
+    ("l_ear", "r_ear", "neck_l", "cloth"),
+    ("skin", "eye_g", "u_lip", "l_lip", "mouth", "neck"),
+)
+CITIES = {
+    "train": {"aachen": [(0, 19), (1, 19), (2, 19)], "bremen": [(0, 7)]},
+    # as in the real frankfurt: the frames of a sequence do not follow one another
+    "val": {"frankfurt": [(0, 294), (0, 576), (1, 2759), (1, 11162)]},
+}
+COUNTS = {"train": 4, "val": 4}
+
+
+def noise(seed: int, *shape: int) -> np.ndarray:
+    """uint8 of any shape, from 0 to 255."""
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def save(path: Path, array: np.ndarray, **options) -> Path:
+    """An array as an image file, with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def stencil(seed: int, side: int) -> np.ndarray:
+    """(side, side, 3) uint8, a white rectangle on black, as the parts of CelebAMask-HQ are."""
+    rng = np.random.default_rng(seed)
+    top, left = rng.integers(0, side // 2, size=2)
+    rows, columns = rng.integers(1, side // 2, size=2)
+    part = np.zeros((side, side, 3), np.uint8)
+    part[top : top + rows, left : left + columns] = 255
+    return part
+
+
+def celebamask_hq(root: Path, images: int = 30) -> Path:
+    """Images of 32 x 32 and parts of 16 x 16 pixels (really 1024 and 512), numbered from 0."""
+    for number in range(images):
+        save(root / "CelebA-HQ-img" / f"{number}.jpg", noise(number, 32, 32, 3), quality=90)
+        for position, part in enumerate(CELEBA_PARTS[number % len(CELEBA_PARTS)]):
+            part_path(root, number, part).parent.mkdir(parents=True, exist_ok=True)
+            save(part_path(root, number, part), stencil(100 * number + position, 16))
+    return root
+
+
+def part_path(root: Path, number: int, part: str) -> Path:
+    """Where a part file of CelebAMask-HQ lies."""
+    return root / "CelebAMask-HQ-mask-anno" / str(number // 2000) / f"{number:05d}_{part}.png"
+
+
+def celeba_source(root: Path, split=None, expected_images: int | None = 30) -> CelebAMaskHQ:
+    """The source of a made tree."""
+    return CelebAMaskHQ(str(root), split or CELEBA_SPLIT, expected_images)
+
+
+def cityscapes(root: Path) -> Path:
+    """Three cities, images of 16 x 32 pixels (really 1024 x 2048), masks with every label id."""
+    seed = 0
+    for split, cities in CITIES.items():
+        for city, frames in cities.items():
+            for sequence, frame in frames:
+                seed += 1
+                image, mask = city_paths(root, split, f"{city}_{sequence:06d}_{frame:06d}")
+                labels = noise(seed, 16, 32) % 34
+                labels[0, :3] = 255  # the licence plate, -1, in 8 bits
+                save(image, noise(seed, 16, 32, 3))
+                save(mask, labels)
+                save(mask.with_name(mask.name.replace("labelIds", "color")), noise(seed, 16, 32, 3))
+    return root
+
+
+def city_paths(root: Path, split: str, key: str) -> tuple[Path, Path]:
+    """Where an image of Cityscapes and its label ids lie."""
+    city = key.split("_")[0]
+    return (
+        root / "leftImg8bit" / split / city / f"{key}_leftImg8bit.png",
+        root / "gtFine" / split / city / f"{key}_gtFine_labelIds.png",
+    )
+
+
+def city_source(root: Path, labels: str = "labelIds") -> Cityscapes:
+    """The source of a made tree."""
+    return Cityscapes(str(root), labels, COUNTS)
+
+
+def quiet(items, total, what):  # noqa: ARG001
+    """A progress bar that shows nothing."""
+    return items
