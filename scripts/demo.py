@@ -8,13 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from seglab import config, figures, files, store
+from seglab import config, figures, files, reload, store
 from seglab.errors import RunError
+from seglab.ops import IGNORE
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "demo"
@@ -87,25 +90,28 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def draw(runs: list[store.StoredRun]) -> Path:
-    """The first test window under every loss."""
-    from seglab import reload
-    from seglab.data.preprocess import Preprocess
-
+    """The test strip under every loss."""
     loaded = [reload.load(run.folder) for run in runs]
     settings = loaded[0].settings
     source = config.build(settings, "dataset")
-    preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
-    pairs = [preprocess(source.read_image(s), source.read_mask(s)) for s in source.samples("test")]
-    image = np.concatenate([pair[0] for pair in pairs], axis=0)
-    target = np.concatenate([pair[1] for pair in pairs], axis=0)
-    import torch
+    pairs = [(source.read_image(s), source.read_mask(s)) for s in source.samples("test")]
+    batch = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in pairs]))
+    columns = np.flatnonzero(np.any([mask != IGNORE for _, mask in pairs], axis=(0, 1)))
+    strip = slice(columns[0], columns[-1] + 1)  # without the padding beside it
 
-    batch = torch.stack([torch.from_numpy(pair[0].transpose(2, 0, 1).copy()) for pair in pairs])
+    def upright(windows: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(windows), axis=0)[:, strip]
+
     predictions = {
-        run.record["choices"]["loss"]: np.concatenate(list(run.predict(batch).numpy()), axis=0)
-        for run in loaded
+        run.record["choices"]["loss"]: upright(run.predict(batch).numpy()) for run in loaded
     }
-    figure = figures.comparison_figure(image, target, predictions, source.colours, source.classes)
+    figure = figures.comparison_figure(
+        upright(image for image, _ in pairs),
+        upright(mask for _, mask in pairs),
+        predictions,
+        source.colours,
+        source.classes,
+    )
     path = RESULTS / "demo.png"
     figures.save(figure, path)
     return path

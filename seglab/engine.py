@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seglab.errors import RunError
+from seglab.ops import predicted_labels
 
 SYNC_EVERY = 50  # steps between two looks at the loss on a device that runs ahead of Python
 
@@ -39,13 +40,6 @@ class Evaluation:
 
     counts: np.ndarray
     loss: float
-
-
-def labels_of(logits: Tensor) -> Tensor:
-    """(B, C, H, W) logits -> (B, H, W) predicted labels; C = 1: 1 where the logit is positive."""
-    if logits.shape[1] == 1:
-        return (logits[:, 0] > 0).to(torch.uint8)
-    return logits.argmax(dim=1).to(torch.uint8)
 
 
 def stream(seed: int, *path: int) -> int:
@@ -117,7 +111,7 @@ class Engine(lightning.LightningModule):
         logits = self(batch["image"])
         loss = self.loss(logits, target)
         with torch.no_grad():
-            counts = self.meter.counts(labels_of(logits), target).sum(0)
+            counts = self.meter.counts(predicted_labels(logits), target).sum(0)
             total = loss.detach().double() * len(target)
             first = self.train_counts is None
             self.train_counts = counts if first else self.train_counts + counts
@@ -165,7 +159,7 @@ class Engine(lightning.LightningModule):
         target = batch["target"].long()
         logits = self(batch["image"])
         loss = self.loss(logits, target).double() * len(target)
-        counts = self.meter.counts(labels_of(logits), target)
+        counts = self.meter.counts(predicted_labels(logits), target)
         self._shares.append((batch["index"], counts, loss))
 
     def on_validation_epoch_end(self) -> None:

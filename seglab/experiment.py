@@ -27,12 +27,13 @@ from seglab.data import cache, check, module
 from seglab.data.check import Verdict
 from seglab.data.preprocess import Preprocess
 from seglab.data.source import Source
-from seglab.engine import Engine, Evaluation, labels_of, seed_everything, stream
+from seglab.engine import Engine, Evaluation, seed_everything, stream
 from seglab.errors import ConfigError, RunError, UserError
 from seglab.ledger import AGGREGATIONS, Ledger, peak_memory
 from seglab.metrics import boundary_band
 from seglab.metrics.meter import Meter
 from seglab.models import smp as models
+from seglab.ops import IGNORE, predicted_labels
 
 SMALL_BYTES = 1 << 30  # data.prepare=auto writes the arrays of a set up to this size by itself
 SAMPLES_SHOWN = 4
@@ -427,8 +428,10 @@ class Run:
         batch = module.as_batch(split, chosen.tolist())
         engine = self.engine.eval().cpu()
         with torch.no_grad():
-            predicted = torch.cat([labels_of(engine(image[None])) for image in batch["image"]])
-        predicted = predicted.masked_fill(batch["target"] == 255, 255)
+            predicted = torch.cat(
+                [predicted_labels(engine(image[None])) for image in batch["image"]]
+            )
+        predicted = predicted.masked_fill(batch["target"] == IGNORE, IGNORE)
         d = self.meter.widths(data.height, data.width)[0]
         truth_bands = boundary_band(batch["target"], d)
         predicted_bands = boundary_band(predicted, d)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from seglab import checkpoint, config
 from seglab.config import Settings
-from seglab.engine import labels_of
 from seglab.errors import RunError
+from seglab.ops import predicted_labels
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class FinishedRun:
     network: nn.Module
 
     def predict(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 RGB -> (B, H, W) uint8 labels; of the size it was trained at."""
+        """(B, 3, H, W) uint8 RGB -> (B, H, W) int64 labels; of the size it was trained at."""
         own = self.settings.dataset
         mean = torch.tensor(own.mean).view(1, -1, 1, 1)
         std = torch.tensor(own.std).view(1, -1, 1, 1)
         with torch.inference_mode():
-            return labels_of(self.network((image.float() / 255 - mean) / std))
+            return predicted_labels(self.network((image.float() / 255 - mean) / std))
 
 
 def load(folder: Path) -> FinishedRun:

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "store": {"errors", "record"},
     "tables": {"errors", "scores", "store"},
     "ledger": {"checkpoint", "engine", "record", "scores", "tracking"},
-    "reload": {"checkpoint", "config", "engine", "errors"},
+    "reload": {"checkpoint", "config", "errors", "ops"},
 }  # experiment puts everything together, and may import everything
 NO_TORCH = {"errors", "files", "scores", "config", "record", "store", "tables", "figures", "stats",
             "report", "tracking"}  # fmt: skip

@@ -184,12 +184,13 @@ def _pieces(logits: Tensor) -> Iterator[tuple[slice, slice]]:
     float32 stay short. An accelerator, where each step costs a launch, takes the batch whole.
     """
     batch, classes, pixels = logits.shape
-    numbers = NUMBERS_PER_PIECE if logits.device.type == "cpu" else logits.numel()
-    image_step = max(1, numbers // max(1, classes * pixels))
-    pixel_step = max(1, min(pixels, numbers // max(1, classes)))
-    for image in range(0, batch, image_step):
-        for pixel in range(0, pixels, pixel_step):
-            yield slice(image, image + image_step), slice(pixel, pixel + pixel_step)
+    most = batch * pixels  # pixels in a piece
+    if logits.device.type == "cpu":
+        most = min(most, NUMBERS_PER_PIECE // (classes + 3))  # a pixel has a few planes of its own
+    images, part = max(1, most // max(1, pixels)), max(1, min(pixels, most))
+    for image in range(0, batch, images):
+        for pixel in range(0, pixels, part):
+            yield slice(image, image + images), slice(pixel, pixel + part)
 
 
 def _inputs(
