@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seglab.errors import ConfigError, UserError
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+_BESIDE = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = _BESIDE if _BESIDE.is_dir() else Path.cwd() / "configs"  # installed elsewhere: the clone
 ALLOWED = ("seglab", "torch", "segmentation_models_pytorch", "torchmetrics", "lightning", "monai")
 DATASET_KEYS = ("size", "pad", "mean", "std", "recipe")  # for seglab, not for the data set's class
 
