@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -608,8 +610,17 @@ def test_progress_sees_every_sample(city_root, cache):
     assert seen == [(8, "check cityscapes")]
 
 
-def test_the_bar_writes_to_stderr_alone(city_root, cache, capsys):
-    check(city_source(city_root), cache)
+def test_the_bar_writes_to_stderr_alone_and_only_for_what_takes_long(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    def slow():
+        for number in range(3):
+            time.sleep(0.4)
+            yield number
+
+    assert list(check_module.bar(slow(), 3, "check x")) == [0, 1, 2]
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "check cityscapes: 100%" in printed.err
+    assert "check x" in printed.err
+    list(check_module.bar(range(3), 3, "check x"))
+    assert capsys.readouterr().err == ""
