@@ -1,13 +1,14 @@
 """Look at a data set before training on it.
 
 python scripts/data.py check   dataset=cityscapes dataset.root=...   every file once, every fault
-python scripts/data.py prepare dataset=cityscapes dataset.root=...   the arrays that training maps
+python scripts/data.py prepare dataset=cityscapes dataset.root=...   the arrays that training maps,
+                                                     and the planes of weights of loss=dist (default)
 """
 
 import sys
 
-from seglab import config
-from seglab.data import cache, check
+from seglab import config, record
+from seglab.data import cache, check, planes
 from seglab.data.preprocess import Preprocess
 from seglab.errors import ConfigError, DataError
 from seglab.files import size_for_humans
@@ -34,8 +35,11 @@ def main() -> None:
     found = check.require_clean(source, settings.cache_dir)
     preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
     cache.prepare(source, preprocess, settings.cache_dir, found)
+    make = getattr(config.build(settings, "loss"), "plane", None)  # the loss's weight of pixels
     for split in source.splits:
         opened = cache.open_split(source, preprocess, settings.cache_dir, found, split)
+        if make is not None:
+            planes.prepare(opened, make, record.plane_key(settings.tree["loss"]))
         image, mask = opened[0]
         size = size_for_humans(len(opened) * (image.nbytes + mask.nbytes))
         print(f"{opened.message()} ({len(opened)} images, {size})")

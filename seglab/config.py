@@ -41,6 +41,7 @@ class DataSettings:
 
     workers: str = "auto"
     prepare: str = "auto"
+    on_device: str = "auto"
 
 
 @dataclass
@@ -55,6 +56,7 @@ class TrainerSettings:
     batch_size: int = 1
     max_steps: int | None = None
     max_images: int | None = None
+    compile: bool = False
 
     @property
     def world_size(self) -> int:
@@ -237,8 +239,10 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
     _choice("logger.mode", logger.mode, ("offline", "online"))
     logger.images = _choice("logger.images", logger.images.lower(), ("auto", "true", "false"))
     data = _typed("data", DataSettings, tree["data"])
-    data.prepare = {"true": "yes", "false": "no"}.get(data.prepare.lower(), data.prepare)
-    _choice("data.prepare", data.prepare, ("auto", "yes", "no"))
+    for key in ("prepare", "on_device"):
+        value = getattr(data, key).lower()
+        value = {"true": "yes", "false": "no"}.get(value, value)
+        setattr(data, key, _choice(f"data.{key}", value, ("auto", "yes", "no")))
     if data.workers != "auto" and not data.workers.isdecimal():
         raise ConfigError(f"data.workers={data.workers}: must be auto or a number from 0.")
     metrics = _typed("metrics", MetricSettings, tree["metrics"])

@@ -57,7 +57,8 @@ def seed_everything(seed: int) -> None:
 class Engine(lightning.LightningModule):
     """Trains a model with a loss and counts what it gets right.
 
-    Batches are dicts: image (B, 3, H, W) uint8, target (B, H, W) uint8, index (B,) int64.
+    Batches are dicts: image (B, 3, H, W) uint8, target (B, H, W) uint8, index (B,) int64, and
+    weights (B, H, W) float32 where the data carries the loss's weight of each pixel.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class Engine(lightning.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model = model.to(memory_format=torch.channels_last)
+        self.loss = loss
         self.make_optimizer, self.meter, self.seed = make_optimizer, meter, seed
         self.register_buffer("mean", _channels(mean), persistent=False)
         self.register_buffer("std", _channels(std), persistent=False)
@@ -84,11 +86,19 @@ class Engine(lightning.LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, C, H, W) logits."""
-        return self.model((image.float() / 255 - self.mean) / self.std)
+        normal = (image.float() / 255 - self.mean) / self.std
+        return self.model(normal.contiguous(memory_format=torch.channels_last))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that the configuration describes, on the parameters that learn."""
         return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+
+    def _judged(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """logits (B, C, H, W), target (B, H, W) int64, loss ()."""
+        target = batch["target"].long()
+        logits = self(batch["image"])
+        given = (batch["weights"],) if "weights" in batch else ()
+        return logits, target, self.loss(logits, target, *given)
 
     # ------------------------------------------------------------ training
 
@@ -107,9 +117,7 @@ class Engine(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One batch -> its loss."""
-        target = batch["target"].long()
-        logits = self(batch["image"])
-        loss = self.loss(logits, target)
+        logits, target, loss = self._judged(batch)
         with torch.no_grad():
             counts = self.meter.counts(predicted_labels(logits), target).sum(0)
             total = loss.detach().double() * len(target)
@@ -156,11 +164,9 @@ class Engine(lightning.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Counts of one batch; nothing leaves the device."""
         del batch_idx
-        target = batch["target"].long()
-        logits = self(batch["image"])
-        loss = self.loss(logits, target).double() * len(target)
+        logits, target, loss = self._judged(batch)
         counts = self.meter.counts(predicted_labels(logits), target)
-        self._shares.append((batch["index"], counts, loss))
+        self._shares.append((batch["index"], counts, loss.double() * len(target)))
 
     def on_validation_epoch_end(self) -> None:
         """Puts the shares of all processes together, each image once."""

@@ -4,6 +4,7 @@ All that can fail by the user's doing fails before training: device, folders, da
 """
 
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -21,9 +22,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from seglab import checkpoint, config, figures, files, record, scores, tracking
+from seglab import allocator, checkpoint, config, figures, files, record, scores, tracking
 from seglab.config import Settings
-from seglab.data import cache, check, module
+from seglab.data import cache, check, module, planes
 from seglab.data.check import Verdict
 from seglab.data.preprocess import Preprocess
 from seglab.data.source import Source
@@ -36,6 +37,7 @@ from seglab.models import smp as models
 from seglab.ops import IGNORE, predicted_labels
 
 SMALL_BYTES = 1 << 30  # data.prepare=auto writes the arrays of a set up to this size by itself
+RESIDENT_SHARE = 0.3  # of the free GPU memory, for each split: the model needs the rest
 SAMPLES_SHOWN = 4
 CHECKPOINTS = ("best", "last")
 
@@ -67,10 +69,15 @@ class Data:
     """The splits of a run, open, and what is known of them."""
 
     source: Source
-    splits: dict[str, Any]
+    splits: dict[str, Any]  # as they are used: evaluated ones cut to trainer.max_images
+    whole: dict[str, Any]  # as they are on disk
     fingerprint: str
     height: int
     width: int
+
+    def pixels(self, name: str) -> int:
+        """Pixels of a whole split."""
+        return len(self.whole[name]) * self.height * self.width
 
 
 def run(settings: Settings) -> Path:
@@ -80,6 +87,7 @@ def run(settings: Settings) -> Path:
     is not finite and for a full disk; Interrupted where the run was told to stop.
     """
     quieten()
+    allocator.keep_memory()
     watch = record.Stopwatch()
     main = rank_zero_only.rank == 0
     with watch.phase("setup"):
@@ -115,7 +123,7 @@ def choose_device(settings: Settings) -> Device:
         )
     precision = trainer.precision
     if precision == "auto":
-        precision = "16-mixed" if on_gpu else "32"
+        precision = "16-mixed" if on_gpu else "bf16-mixed" if cpu_computes_bf16() else "32"
     if precision == "16-mixed" and not on_gpu:
         raise ConfigError(
             "trainer.precision=16-mixed: half precision needs a GPU. "
@@ -123,6 +131,11 @@ def choose_device(settings: Settings) -> Device:
         )
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
     return Device("cuda" if on_gpu else "cpu", name, precision)
+
+
+def cpu_computes_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; otherwise float32 is faster."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def open_data(settings: Settings, *, main: bool) -> Data:
@@ -149,19 +162,28 @@ def open_data(settings: Settings, *, main: bool) -> Data:
         name: module.head(split, None if name == "train" else settings.trainer.max_images)
         for name, split in splits.items()
     }
-    return Data(source, limited, verdict.fingerprint, height, width)
+    return Data(source, limited, splits, verdict.fingerprint, height, width)
 
 
 def prepare(settings: Settings, source: Source, preprocess: Preprocess, verdict: Verdict) -> None:
     """Writes the arrays if they are wanted: data.prepare=yes, or auto and the set is small."""
-    images = sum(verdict.counts.values())
-    size = images * 4 * max(h * w for h, w in verdict.shapes)  # before resizing, so an upper bound
-    wanted = settings.data.prepare
-    if wanted == "yes" or (wanted == "auto" and size <= SMALL_BYTES):
+    height, width = cache.one_shape(source, preprocess, verdict)
+    if wants_preparing(settings, 4 * height * width * sum(verdict.counts.values())):
         try:
             cache.prepare(source, preprocess, settings.cache_dir, verdict)
         except RunError as error:  # another process is at it: the files do meanwhile
             say(f"{error} Reading the files meanwhile.")
+
+
+def wants_preparing(settings: Settings, size_bytes: int) -> bool:
+    """data.prepare: yes, or auto and it is small."""
+    wanted = settings.data.prepare
+    return wanted == "yes" or (wanted == "auto" and size_bytes <= SMALL_BYTES)
+
+
+def local_rank() -> int:
+    """Which of this machine's processes this is, when several train together."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def identify(
@@ -175,6 +197,7 @@ def identify(
         "batch_size": trainer.batch_size,
         "max_steps": trainer.max_steps,
         "max_images": trainer.max_images,
+        "compile": trainer.compile,
     }
     encoder = settings.tree["encoder"]
     weights = models.identity(encoder["weights"])
@@ -291,6 +314,8 @@ class Run:
             )
         loss: nn.Module = config.build(settings, "loss")
         make_optimizer = config.build(settings, "optimizer", _partial_=True)
+        if settings.trainer.compile:
+            network.compile()
         ratios = settings.metrics.boundary_ratios
         self.meter = Meter(data.source.num_classes, ratios)
         own = settings.dataset
@@ -320,7 +345,9 @@ class Run:
         workers = module.worker_count(
             self.settings.data.workers, on_gpu=self.device.on_gpu, devices=settings.devices
         )
-        loaders = {}
+        place = torch.device("cuda", local_rank()) if self.device.on_gpu else torch.device("cpu")
+        self.resident_bytes = 0
+        loaders: dict[str, Any] = {}
         for name, split in self.data.splits.items():
             if name == "train":
                 batches: Any = module.TrainBatches(
@@ -334,8 +361,32 @@ class Run:
             else:
                 share = settings.batch_size // world
                 batches = module.EvaluationBatches(len(split), share, rank, world)
-            loaders[name] = module.loader(split, batches, workers, pin=self.device.on_gpu)
+            images = module.Images(split, self._planes(name))
+            if self._stays_on_device(images, place):
+                loaders[name] = module.Resident(images, batches, place)
+                self.resident_bytes += loaders[name].nbytes if self.device.on_gpu else 0
+            else:
+                loaders[name] = module.loader(images, batches, workers, pin=self.device.on_gpu)
+        self.ledger.resident_bytes = self.resident_bytes
         return loaders
+
+    def _planes(self, name: str) -> module.Planes | None:
+        """The loss's weight of each pixel of a split, where the loss has such planes."""
+        make = getattr(self.engine.loss, "plane", None)
+        if make is None:
+            return None
+        split = self.data.whole[name]
+        key = record.plane_key(self.settings.tree["loss"])
+        if self.main and wants_preparing(self.settings, 4 * self.data.pixels(name)):
+            planes.prepare(split, make, key)
+        return planes.of(split, make, key)
+
+    def _stays_on_device(self, images: module.Images, place: torch.device) -> bool:
+        wanted = self.settings.data.on_device
+        if wanted == "auto" and self.device.on_gpu:
+            free, _ = torch.cuda.mem_get_info(place)
+            return module.resident_bytes(images) <= RESIDENT_SHARE * free
+        return wanted == "yes"
 
     def _fit(self) -> None:
         assert self.trainer is not None
@@ -401,7 +452,7 @@ class Run:
         self.mirror.summary({"best_epoch": ledger.best_epoch, **_flat(results)})
         self.mirror.close(0)
         trained = [row for row in ledger.rows if row["split"] == "train"]
-        memory = peak_memory(self.engine.device)
+        memory = peak_memory(torch.device(self.device.kind))
         self._write_record(
             "finished",
             finished=record.now(),
@@ -413,6 +464,7 @@ class Run:
             peak_memory_bytes=max(row["peak_memory_bytes"] for row in ledger.rows),
             peak_memory_share=max(row["peak_memory_share"] for row in ledger.rows),
             peak_memory_kind=memory["kind"],
+            data_on_device_bytes=self.resident_bytes,
             tracker=self.mirror.state,
         )
         if self.settings.rerun:
@@ -425,7 +477,7 @@ class Run:
         data = self.data
         split = data.splits[data.source.test_split]
         chosen = np.unique(np.linspace(0, len(split) - 1, SAMPLES_SHOWN).round().astype(int))
-        batch = module.as_batch(split, chosen.tolist())
+        batch = module.as_batch(module.Images(split), chosen.tolist())
         engine = self.engine.eval().cpu()
         with torch.no_grad():
             predicted = torch.cat(

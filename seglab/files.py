@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,11 @@ def sha256_json(value: Any) -> str:
     """Hexadecimal SHA-256 of a value's canonical JSON form."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sha256_tree(paths: Iterable[Path], base: Path) -> str:
+    """Hexadecimal SHA-256 of the contents of files, by their names relative to `base`."""
+    return sha256_json({str(path.relative_to(base)): sha256_file(path) for path in paths})
 
 
 def size_for_humans(size_bytes: float) -> str:

@@ -40,6 +40,7 @@ class Ledger(lightning.Callback):
         self.title, self.draws = title, draws
         self.rows: list[dict[str, Any]] = []
         self.best_epoch, self.best_biou = 0, -np.inf
+        self.resident_bytes = 0  # of data kept on the GPU; no part of what a loss costs
         self.resumed_from: Path | None = None  # the checkpoint that is about to be loaded
         self._bar: tqdm | None = None
         self._marks: dict[str, float] = {}
@@ -116,7 +117,7 @@ class Ledger(lightning.Callback):
         images = {"train": pl_module.train_images * trainer.world_size}
         images["val"] = len(validation.counts)
         epoch = trainer.current_epoch + 1
-        memory = peak_memory(pl_module.device)
+        memory = peak_memory(pl_module.device, self.resident_bytes)
         rows = [
             self._row(epoch, split, evaluation, seconds, images[split], memory)
             for split, evaluation, seconds in (
@@ -186,10 +187,13 @@ class Ledger(lightning.Callback):
         return row
 
 
-def peak_memory(device: torch.device) -> dict[str, Any]:
-    """Peak memory so far: allocated on a GPU, else resident in main memory; bytes and share."""
+def peak_memory(device: torch.device, data_bytes: int = 0) -> dict[str, Any]:
+    """Peak memory so far: allocated on a GPU, else resident in main memory; bytes and share.
+
+    `data_bytes` of the data set that are kept on the GPU for speed are not counted.
+    """
     if device.type == "cuda":
-        used = torch.cuda.max_memory_allocated(device)
+        used = torch.cuda.max_memory_allocated(device) - data_bytes
         total = torch.cuda.get_device_properties(device).total_memory
         return {"bytes": used, "share": used / total, "kind": "allocated on the GPU"}
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -92,7 +92,14 @@ def code_hash() -> str:
         for name in NUMBERS_COME_FROM
         for path in ([here / name] if name.endswith(".py") else sorted((here / name).rglob("*.py")))
     ]
-    return files.sha256_json({str(p.relative_to(here)): files.sha256_file(p) for p in paths})
+    return files.sha256_tree(paths, here)
+
+
+def plane_key(loss: dict[str, Any]) -> str:
+    """Stands for all that changes a loss's plane of weights: its section, and the code."""
+    here = Path(__file__).parent
+    code = [here / "distance.py", *sorted((here / "losses").rglob("*.py"))]
+    return files.sha256_json([loss, files.sha256_tree(code, here)])
 
 
 # ---------------------------------------------------------------- provenance

@@ -25,9 +25,8 @@ def batch():
     class Pairs(list):
         ids = ("0", "1")
 
-    return module.as_batch(
-        Pairs((image[:64, :64], mask[:64, :64]) for image, mask in pairs), [0, 1]
-    )
+    split = Pairs((image[:64, :64], mask[:64, :64]) for image, mask in pairs)
+    return module.as_batch(module.Images(split), [0, 1])
 
 
 @pytest.mark.parametrize(("model", "encoder"), NETWORKS)

@@ -127,6 +127,29 @@ def test_the_same_command_twice_gives_the_same_record(tiny, tmp_path):
     assert a == b
 
 
+@pytest.mark.parametrize(
+    "override", ["data.on_device=yes", "data.prepare=no", "data.workers=1"], ids=str
+)
+def test_how_the_data_is_fed_changes_no_number(tiny, finished, tmp_path, override):
+    settings = tiny("loss=dist", "trainer.epochs=3", override, f"results_dir='{tmp_path}'")
+    assert_same_numbers(experiment.run(settings), finished)
+
+
+def test_the_epochs_take_the_images_in_different_orders(tiny, monkeypatch):
+    seen = []
+    untouched = Engine.training_step
+
+    def noted(self, batch, batch_idx):
+        seen.append((self.current_epoch, batch["index"].tolist()))
+        return untouched(self, batch, batch_idx)
+
+    monkeypatch.setattr(Engine, "training_step", noted)
+    experiment.run(tiny("loss=ce"))
+    first, second = ([i for epoch, i in seen if epoch == wanted] for wanted in (0, 1))
+    assert first != second
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(6))
+
+
 def test_another_seed_gives_other_numbers(tiny, finished):
     other = experiment.run(tiny("trainer.epochs=3", "seed=7"))
     assert other.name != finished.name
@@ -225,7 +248,8 @@ def identity(settings):
 
 @pytest.mark.parametrize(
     "override",
-    ["logger=csv", "data.workers=2", "data.prepare=no", "trainer.devices=2", "rerun=true",
+    ["logger=csv", "data.workers=2", "data.on_device=yes", "data.prepare=no", "rerun=true",
+     "trainer.devices=2",
      "cache_dir='/tmp/seglab-test-cache'"],
 )  # fmt: skip
 def test_what_changes_no_number_changes_no_name(tiny, override, tmp_path):

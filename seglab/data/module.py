@@ -4,8 +4,9 @@ The order of the training samples is a function of (seed, epoch) alone, and the 
 of all processes together, so that neither workers nor devices nor a resume change the stream.
 """
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import cv2
@@ -31,22 +32,32 @@ class Split(Protocol):
         ...
 
 
-class Images(Dataset[dict[str, Any]]):
-    """A split as tensors: image (3, H, W) uint8, target (H, W) uint8, index."""
+Planes = Callable[[int, np.ndarray], np.ndarray]  # number and mask (H, W) -> (H, W) float32
 
-    def __init__(self, split: Split) -> None:
-        self.split = split
+
+class Images(Dataset[dict[str, Any]]):
+    """A split as tensors: image (3, H, W) uint8, target (H, W) uint8, index.
+
+    Where a loss weighs its pixels by a plane of each mask, `planes` makes or reads it, and
+    weights (H, W) float32 travels along: one plane, not one for each class.
+    """
+
+    def __init__(self, split: Split, planes: Planes | None = None) -> None:
+        self.split, self.planes = split, planes
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image, mask = self.split[index]
-        return {
+        item = {
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             "target": torch.from_numpy(np.array(mask)),
             "index": index,
         }
+        if self.planes is not None:
+            item["weights"] = torch.from_numpy(np.array(self.planes(index, mask)))
+        return item
 
 
 class TrainBatches(Sampler[list[int]]):
@@ -75,6 +86,11 @@ class TrainBatches(Sampler[list[int]]):
         self.rank, self.world = rank, world
         self.steps = min(images // batch_size, max_steps or images)
         self.epoch = 0
+
+    @property
+    def sampler(self) -> "TrainBatches":
+        """Where Lightning looks for `set_epoch`: at a batch sampler's sampler alone."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch, on resume too."""
@@ -106,10 +122,10 @@ class EvaluationBatches(Sampler[list[int]]):
             yield self.mine[start : start + self.batch_size]
 
 
-def loader(split: Split, batches: Sampler[list[int]], workers: int, *, pin: bool) -> DataLoader:
+def loader(images: Images, batches: Sampler[list[int]], workers: int, *, pin: bool) -> DataLoader:
     """The batches of a split, loaded by `workers` processes (0: by this one)."""
     return DataLoader(
-        Images(split),
+        images,
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin,
@@ -117,6 +133,44 @@ def loader(split: Split, batches: Sampler[list[int]], workers: int, *, pin: bool
         worker_init_fn=_one_thread,
         generator=torch.Generator(),  # the loader draws a number too: not from the run's stream
     )
+
+
+class Resident:
+    """A whole split in the memory of a device: a batch is a selection, and no loader is in the way.
+
+    Yields what `loader` yields, in the same order, already on the device.
+    """
+
+    def __init__(self, images: Images, batches: Sampler[list[int]], device: torch.device) -> None:
+        self.batch_sampler, self.device = batches, device
+        items = (images[index] for index in range(len(images)))
+        first = next(items)
+        shapes = {name: torch.as_tensor(value) for name, value in first.items()}
+        self.planes = {
+            name: torch.empty((len(images), *value.shape), dtype=value.dtype, device=device)
+            for name, value in shapes.items()
+        }
+        for number, item in enumerate(itertools.chain([first], items)):
+            for name, value in item.items():
+                self.planes[name][number] = torch.as_tensor(value)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds on the device."""
+        return sum(plane.nbytes for plane in self.planes.values())
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for indices in self.batch_sampler:
+            chosen = torch.tensor(indices, device=self.device)
+            yield {name: plane.index_select(0, chosen) for name, plane in self.planes.items()}
+
+
+def resident_bytes(images: Images) -> int:
+    """Bytes that a split would take on a device."""
+    return len(images) * sum(torch.as_tensor(value).nbytes for value in images[0].values())
 
 
 def _one_thread(worker: int) -> None:
@@ -133,9 +187,9 @@ def worker_count(wanted: str, *, on_gpu: bool, devices: int) -> int:
     return min(8, (os.cpu_count() or 1) // devices) if on_gpu else 0
 
 
-def as_batch(split: Split, indices: list[int]) -> dict[str, Tensor]:
+def as_batch(images: Images, indices: list[int]) -> dict[str, Tensor]:
     """Some images of a split as one batch."""
-    return torch.utils.data.default_collate([Images(split)[index] for index in indices])
+    return torch.utils.data.default_collate([images[index] for index in indices])
 
 
 class Head:
