@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train test lint format tables readme clean
+.PHONY: help install demo train test lint format tables bench readme clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ format: $(STAMP)  ## mend what ruff can mend
 
 tables: $(STAMP)  ## results/runs -> results/tables
 	@$(RUN) scripts/tables.py $(ARGS)
+
+bench: $(STAMP)  ## ours against the libraries: time, memory, targets; ARGS="--quick"
+	@$(RUN) scripts/bench.py $(ARGS)
 
 readme: $(STAMP)  ## put the demo's picture and table into README.md
 	@$(RUN) scripts/demo.py --readme

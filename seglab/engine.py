@@ -44,7 +44,8 @@ class Evaluation:
 
 def stream(seed: int, *path: int) -> int:
     """A seed for one part of a run, a function of `seed` and the part's numbers alone."""
-    return int(np.random.SeedSequence((seed, *path)).generate_state(1, np.uint32)[0])
+    sequence = np.random.SeedSequence((seed, len(path), *path))  # it ignores zeros at the end
+    return int(sequence.generate_state(1, np.uint32)[0])
 
 
 def seed_everything(seed: int) -> None:

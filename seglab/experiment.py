@@ -366,7 +366,13 @@ class Run:
                 loaders[name] = module.Resident(images, batches, place)
                 self.resident_bytes += loaders[name].nbytes if self.device.on_gpu else 0
             else:
-                loaders[name] = module.loader(images, batches, workers, pin=self.device.on_gpu)
+                loaders[name] = module.loader(
+                    images,
+                    batches,
+                    workers,
+                    stream(self.settings.seed, 3, rank),
+                    pin=self.device.on_gpu,
+                )
         self.ledger.resident_bytes = self.resident_bytes
         return loaders
 

@@ -122,8 +122,13 @@ class EvaluationBatches(Sampler[list[int]]):
             yield self.mine[start : start + self.batch_size]
 
 
-def loader(images: Images, batches: Sampler[list[int]], workers: int, *, pin: bool) -> DataLoader:
-    """The batches of a split, loaded by `workers` processes (0: by this one)."""
+def loader(
+    images: Images, batches: Sampler[list[int]], workers: int, seed: int, *, pin: bool
+) -> DataLoader:
+    """The batches of a split, loaded by `workers` processes (0: by this one).
+
+    The workers' own streams come from `seed`; nothing is drawn from the stream of the run.
+    """
     return DataLoader(
         images,
         batch_sampler=batches,
@@ -131,7 +136,7 @@ def loader(images: Images, batches: Sampler[list[int]], workers: int, *, pin: bo
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread,
-        generator=torch.Generator(),  # the loader draws a number too: not from the run's stream
+        generator=torch.Generator().manual_seed(seed),
     )
 
 

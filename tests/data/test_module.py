@@ -81,7 +81,9 @@ def test_a_limit_on_steps_cuts_the_epoch_short():
 def test_workers_do_not_change_the_stream(workers):
     split = Numbers(11)
     seen = []
-    loader = module.loader(module.Images(split), module.TrainBatches(11, 3, 42), workers, pin=False)
+    loader = module.loader(
+        module.Images(split), module.TrainBatches(11, 3, 42), workers, 0, pin=False
+    )
     for epoch in range(2):
         loader.batch_sampler.set_epoch(epoch)
         seen.append([batch["index"].tolist() for batch in loader])
@@ -100,7 +102,7 @@ def test_a_loader_draws_nothing_from_the_stream_of_the_run():
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    list(module.loader(module.Images(Numbers(4)), module.TrainBatches(4, 2, 0), 0, pin=False))
+    list(module.loader(module.Images(Numbers(4)), module.TrainBatches(4, 2, 0), 0, 0, pin=False))
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -114,7 +116,9 @@ def test_the_head_of_a_split():
 def test_lightning_tells_each_epoch_to_the_batches():
     from lightning.fabric.utilities.data import _set_sampler_epoch
 
-    loader = module.loader(module.Images(Numbers(9)), module.TrainBatches(9, 3, 42), 0, pin=False)
+    loader = module.loader(
+        module.Images(Numbers(9)), module.TrainBatches(9, 3, 42), 0, 0, pin=False
+    )
     _set_sampler_epoch(loader, 7)
     assert [batch["index"].tolist() for batch in loader] == epoch_of(9, 3, 42, 7)
 
@@ -131,7 +135,7 @@ def test_a_resident_split_gives_what_a_loader_gives():
     batches = module.TrainBatches(11, 3, 42)
     resident = module.Resident(images, batches, torch.device("cpu"))
     assert resident.nbytes == module.resident_bytes(images) == 11 * (4 * 6 * (3 + 1 + 4) + 8)
-    loader = module.loader(images, batches, 0, pin=False)
+    loader = module.loader(images, batches, 0, 0, pin=False)
     assert len(resident) == len(loader) == 3
     for epoch in range(2):
         batches.set_epoch(epoch)
