@@ -20,6 +20,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from seglab import launchers  # noqa: F401 - shows Hydra our launchers
 from seglab.errors import ConfigError, UserError
 
 _BESIDE = Path(__file__).resolve().parents[1] / "configs"
@@ -369,12 +370,17 @@ def build(settings: Settings, room: str, **arguments: Any) -> Any:
     try:
         return instantiate(OmegaConf.create(node), **arguments, _convert_="all")
     except Exception as error:  # anything that a constructor raises
-        cause: BaseException = error
-        while cause.__cause__ is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
+        cause = _root_cause(error)
         if isinstance(cause, UserError):
             raise cause from None
         raise ConfigError(f"{file}: cannot build {room}: {_without_path(cause)}") from error
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """What Hydra wrapped: a UserError of ours if there is one, else the innermost error."""
+    while error.__cause__ is not None and not isinstance(error, UserError):
+        error = error.__cause__
+    return error
 
 
 def _without_path(error: BaseException) -> str:
@@ -403,7 +409,9 @@ def guarded(main: Callable[[], Any], arguments: list[str]) -> int:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201 - the message is the product
         return error.exit_code
     except (HydraException, OmegaConfBaseException) as error:
-        message = explain(error, hydra_flags_only(arguments))
+        cause = _root_cause(error)
+        ours = isinstance(cause, UserError)
+        message = cause if ours else explain(error, hydra_flags_only(arguments))
         print(f"Error: {message}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:

@@ -22,3 +22,9 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run that cannot start, or cannot go on."""
+
+
+class Busy(RunError):
+    """Another process is doing it; later may be better."""
+
+    exit_code = 75  # EX_TEMPFAIL

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seglab.errors import RunError
+from seglab.errors import Busy
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -100,7 +100,7 @@ def size_for_humans(size_bytes: float) -> str:
 def locked(path: Path, what: str) -> Iterator[None]:
     """Holds the lock file `path` while the block runs; the kernel frees it when the process dies.
 
-    Errors: RunError, naming the holder, where another process holds it.
+    Errors: Busy, naming the holder, where another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
@@ -109,7 +109,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise RunError(
+            raise Busy(
                 f"{what} is being worked on by another process ({holder}). "
                 f"Wait for it, or stop it and start again. Lock file: {path}"
             ) from None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seglab.distance import chessboard, squared_euclidean
+from seglab.distance import chessboard, depth_map, squared_euclidean
 from seglab.losses.sums import Sums, soft_sums
 from seglab.ops import IGNORE
 
@@ -40,6 +40,21 @@ def boundary_weights(labels: Tensor, distance: str) -> Tensor:
     scale = torch.where(flat, 1.0, 1 / (deepest - 1))
     scale[:, IGNORE] = 0
     return (top.gather(1, index) - depth).mul_(scale.gather(1, index)).view(labels.shape)
+
+
+def foreground_weights(labels: Tensor, distance: str) -> Tensor:
+    """`boundary_weights` on the foreground (label 1), 0 elsewhere: all that the binary task needs.
+
+    (B, H, W) labels on the CPU, where it takes a third of the time.
+    """
+    masks = (labels == 1).numpy()
+    maps = [depth_map(mask, distance) for mask in masks]
+    depth = torch.from_numpy(np.stack(maps)).nan_to_num_(posinf=0.0)
+    deepest = depth.amax(dim=(1, 2), keepdim=True)
+    flat = deepest <= 1
+    top = torch.where(flat, deepest + 1, deepest)
+    scale = torch.where(flat, 1.0, 1 / (deepest - 1))
+    return (top - depth).mul_(scale).mul_(torch.from_numpy(masks))
 
 
 def dist(sums: Sums, class_reduction: str) -> Tensor:
@@ -89,7 +104,9 @@ class Dist(nn.Module):
                 computes them here. A class whose weights are all 0 counts as absent.
         """
         if weights is None:
-            weights = boundary_weights(target, self.distance)
+            binary = logits.shape[1] == 1 and target.ndim == 3 and target.device.type == "cpu"
+            weigh = foreground_weights if binary else boundary_weights
+            weights = weigh(target, self.distance)
         return dist(soft_sums(logits, target, weights), self.class_reduction)
 
     def plane(self, target: np.ndarray) -> np.ndarray:

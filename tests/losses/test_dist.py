@@ -1,5 +1,6 @@
 """The distance transform-based loss, and Table 3.1."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from seglab.losses.dist import Dist, boundary_weights
+from seglab.losses.dist import Dist, boundary_weights, foreground_weights
 from seglab.tables.pizza import PIZZAS, PUBLISHED
 
 from . import reference
@@ -215,3 +216,18 @@ def test_volumes_have_distances_across_slices(distance, channels):
         lambda *pair: reference.dist(*pair, distance, "mean"), logits, target
     )
     torch.testing.assert_close(found, expected, rtol=2e-6, atol=1e-9)
+
+
+@distances
+def test_the_weights_of_the_foreground_alone_are_those_of_all_labels(distance):
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        shape = (2, *rng.integers(1, 40, 2).tolist())
+        grid = (rng.random((2, 10, 10)) < rng.random()).astype(np.uint8)
+        labels = np.stack([cv2.resize(cells, shape[:0:-1]) for cells in grid]).astype(np.int64)
+        labels[rng.random(shape) < rng.choice([0.0, 0.1])] = IGNORE
+        if number < 3:
+            labels[:] = (0, 1, IGNORE)[number]
+        labels = torch.from_numpy(labels)
+        expected = boundary_weights(labels, distance).where(labels == 1, torch.tensor(0.0))
+        assert torch.equal(foreground_weights(labels, distance), expected), shape

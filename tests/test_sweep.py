@@ -1,0 +1,54 @@
+"""A sweep: every job in a process of its own, none takes another with it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from seglab import record, store
+from tests.conftest import ROOT, TINY
+
+
+def sweep(results, *overrides):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "-m", *TINY, f"results_dir='{results}'",
+         "trainer.epochs=1", *overrides],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def test_one_job_fails_the_others_run_and_the_sweep_says_which(tmp_path):
+    done = sweep(tmp_path, "loss=ce,dice", "trainer.batch_size=2,7", "hydra.launcher.parallel=2")
+    assert done.returncode == 1
+    assert "2 of 4 jobs failed" in done.stderr
+    failed = [line for line in done.stderr.splitlines() if line.startswith("  exit code 1: ")]
+    assert len(failed) == 2
+    assert all("trainer.batch_size=7" in line for line in failed)
+    assert "Traceback" not in done.stderr
+    runs = store.finished_runs(tmp_path)
+    assert sorted(run.record["choices"]["loss"] for run in runs) == ["ce", "dice"]
+    again = sweep(tmp_path, "loss=ce,dice")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("is finished") == 2
+    assert "sweep: 2 of 2 jobs done" in again.stderr
+    assert not (ROOT / "multirun.yaml").exists()
+
+
+def test_a_run_that_another_process_holds_is_tried_again_at_the_end(tmp_path):
+    first = sweep(tmp_path, "loss=ce")
+    assert first.returncode == 0, first.stderr
+    (run,) = store.finished_runs(tmp_path)
+    run.folder.rename(tmp_path / "aside")
+    folder = record.RunFolder(tmp_path, run.record["run_id"])
+    with folder.locked():
+        held = sweep(tmp_path, "loss=ce")
+    assert held.returncode == 1
+    assert held.stderr.count("job 1 of 1") == 2
+    assert "exit code 75" in held.stderr
+
+
+@pytest.mark.parametrize("override", ["parallel=0", "parallel=2 hydra.launcher.devices=[0]"])
+def test_a_launcher_that_cannot_be_is_said(tmp_path, override):
+    done = sweep(tmp_path, "loss=ce", *f"hydra.launcher.{override}".split())
+    assert done.returncode == 1
+    assert "hydra.launcher.parallel" in done.stderr
