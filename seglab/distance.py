@@ -7,6 +7,15 @@ where an image has a single label, no pixel of another exists, and the distance 
 The `_map` functions take one NumPy map, for a data loader's workers; the others take a batch of
 tensors on any device. Distances are in pixels, or in the unit of `spacing`.
 
+On CUDA `squared_euclidean` and `chessboard` stay there: Triton kernels (seglab/kernels) transform
+the whole batch, exactly and for all labels at once, without a copy to the CPU or a
+synchronisation. They need nothing else of this package, so
+
+    depth = squared_euclidean(labels_on_cuda).sqrt()  # (B, H, W) integers -> (B, H, W) float32
+
+is a GPU distance transform by itself, which PyTorch has none of (pytorch/pytorch#61509); that of
+a binary mask is the part of it inside the mask. Volumes take the way by the CPU on any device.
+
 Felzenszwalb, Huttenlocher. "Distance transforms of sampled functions." Theory of Computing 2012.
 Borgefors. "Distance transformations in digital images." CVGIP 1986 (chessboard).
 """
@@ -19,6 +28,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
+
+from seglab import kernels
 
 MOST_LABELS = 65535  # what uint16 holds besides 0, the edt package's background
 
@@ -68,6 +79,28 @@ def chessboard_map(labels: np.ndarray) -> np.ndarray:
     return 1 + ndimage.distance_transform_cdt(inner, metric="chessboard").astype(np.float32)
 
 
+def depth_map(mask: np.ndarray, metric: str) -> np.ndarray:
+    """(H, W) bool -> (H, W) float32: from a pixel of the mask to the nearest one that is not of it.
+
+    0 outside the mask, inf everywhere where nothing is outside. What the label maps above give
+    inside the mask, in a third of the time, because the rest of the image is not looked at.
+
+    Args:
+        metric: "euclidean" or "chessboard".
+    """
+    if mask.all():
+        return np.full(mask.shape, np.inf, dtype=np.float32)
+    inside = mask.view(np.uint8)
+    depth = np.zeros(mask.shape, dtype=np.float32)
+    left, top, columns, rows = cv2.boundingRect(inside)
+    ring = (slice(max(top - 1, 0), top + rows + 1), slice(max(left - 1, 0), left + columns + 1))
+    kind, size = (cv2.DIST_L2, cv2.DIST_MASK_PRECISE) if metric == "euclidean" else (cv2.DIST_C, 3)
+    found = cv2.distanceTransform(inside[ring], kind, size)
+    # OpenCV's square root is a rounding away from the nearest float of some whole squares.
+    depth[ring] = np.sqrt(np.rint(found * found)) if metric == "euclidean" else found
+    return depth
+
+
 _SQUARE = np.ones((3, 3), dtype=np.uint8)  # outside the image it sees nothing
 
 
@@ -88,8 +121,8 @@ def _compact(labels: np.ndarray) -> np.ndarray:
     return (numbers.reshape(labels.shape) + 1).astype(np.uint16)
 
 
-# Operators of their own: torch.compile does not look inside, and a kernel for another device
-# can be registered beside the one below.
+# Operators of their own: torch.compile does not look inside, and kernels for another device
+# can be registered beside this form.
 
 
 @torch.library.custom_op("seglab::squared_euclidean", mutates_args=())
@@ -100,6 +133,28 @@ def _squared_euclidean(labels: Tensor, spacing: Sequence[float] | None) -> Tenso
 @torch.library.custom_op("seglab::chessboard", mutates_args=())
 def _chessboard(labels: Tensor) -> Tensor:
     return _on_the_cpu(labels, chessboard_map)
+
+
+@_squared_euclidean.register_kernel("cuda")
+def squared_euclidean_on_cuda(labels: Tensor, spacing: Sequence[float] | None) -> Tensor:
+    if not _kernels_serve(labels):
+        return _on_the_cpu(labels, lambda image: squared_euclidean_map(image, spacing))
+    from seglab.kernels import distance as triton_form  # it imports Triton
+
+    return triton_form.squared_euclidean(labels, spacing)
+
+
+@_chessboard.register_kernel("cuda")
+def chessboard_on_cuda(labels: Tensor) -> Tensor:
+    if not _kernels_serve(labels):
+        return _on_the_cpu(labels, chessboard_map)
+    from seglab.kernels import distance as triton_form
+
+    return triton_form.chessboard(labels)
+
+
+def _kernels_serve(labels: Tensor) -> bool:
+    return labels.ndim == 3 and kernels.chosen(labels.device)
 
 
 @_squared_euclidean.register_fake

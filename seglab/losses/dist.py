@@ -31,7 +31,7 @@ def boundary_weights(labels: Tensor, distance: str) -> Tensor:
     Args:
         labels: (B, H, W) or (B, D, H, W) integers below 256. distance: see `Dist`.
     """
-    depth = squared_euclidean(labels).sqrt() if distance == "euclidean" else chessboard(labels)
+    depth = _root(squared_euclidean(labels)) if distance == "euclidean" else chessboard(labels)
     depth, index = depth.flatten(1), labels.flatten(1).long()  # (B, N)
     depth.nan_to_num_(posinf=0.0)  # nothing lies outside the class
     deepest = depth.new_zeros(len(labels), IGNORE + 1).scatter_reduce_(1, index, depth, "amax")
@@ -40,6 +40,13 @@ def boundary_weights(labels: Tensor, distance: str) -> Tensor:
     scale = torch.where(flat, 1.0, 1 / (deepest - 1))
     scale[:, IGNORE] = 0
     return (top.gather(1, index) - depth).mul_(scale.gather(1, index)).view(labels.shape)
+
+
+def _root(squared: Tensor) -> Tensor:
+    """The nearest float32 to each root. On the CPU, torch's (MKL's) can be one rounding off."""
+    if squared.device.type != "cpu":
+        return squared.sqrt()
+    return torch.from_numpy(np.sqrt(squared.numpy()))
 
 
 def foreground_weights(labels: Tensor, distance: str) -> Tensor:

@@ -7,6 +7,9 @@ and class; and the backward pass turns the derivatives by these numbers into the
 logits in closed form (softmax.py, sigmoid.py state it), recomputing the probabilities in pieces
 of pixels. The extra memory is the gradient itself.
 
+On CUDA both directions are Triton kernels (seglab/kernels), with the torch form below as their
+reference, and in their place for float64 and where they cannot run or SEGLAB_TRITON=0.
+
 Neither direction multiplies matrices, so autocast and torch.set_float32_matmul_precision
 change nothing here.
 """
@@ -19,10 +22,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from seglab import kernels
 from seglab.losses import sigmoid, softmax
 from seglab.ops import compute_dtype
 
 NUMBERS_PER_PIECE = 2**19  # 2 MB of float32: in the cache of one core, or nearly
+MOST_CLASSES_OF_KERNELS = 1024  # what the threads of one program hold
 
 
 class Sums(NamedTuple):
@@ -44,14 +49,17 @@ def soft_sums(
     """(B, C, H, W) logits, (B, H, W) labels -> Sums, float32 (float64 for float64 logits).
 
     Sums over a piece of pixels are taken in that precision, sums of those in float64. Volumes
-    (B, C, D, H, W) are accepted, so is any memory format.
+    (B, C, D, H, W) are accepted, so is any memory format: on CUDA without a copy (but for a volume
+    that was cropped or turned).
 
     Args:
         logits: any floating dtype. target: any integer dtype, 255 is ignored.
         weights: (B, H, W) weight of each pixel as part of the truth; None is 1 everywhere.
         gamma: exponent of the pointwise cost, 0 is cross-entropy; None leaves it out (0).
 
-    Errors: ValueError where shapes do not fit; RuntimeError (from torch) for a label >= C.
+    Errors: ValueError where shapes do not fit; RuntimeError (from torch) for a label >= C. The
+        kernels cannot raise one without waiting for the device: there the sums of the image, hence
+        any loss, are NaN.
     """
     if logits.ndim < 3 or target.shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(
@@ -60,12 +68,11 @@ def soft_sums(
         )
     if weights is not None and weights.shape != target.shape:
         raise ValueError(f"weights {tuple(weights.shape)} and target {tuple(target.shape)} differ")
-    flat = None if weights is None else weights.flatten(1)
-    return Sums(*_SoftSums.apply(logits.flatten(2), target.flatten(1), flat, gamma))
+    return Sums(*_SoftSums.apply(logits, target, weights, gamma))
 
 
 class _SoftSums(torch.autograd.Function):
-    """The fields of `Sums`, from flat (B, C, N) logits."""
+    """The fields of `Sums`."""
 
     @staticmethod
     def forward(
@@ -103,11 +110,30 @@ class _SoftSums(torch.autograd.Function):
 def sums_of_batch(
     logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The fields of `Sums` in their order, from (B, C, N) logits, without gradient.
+    """The fields of `Sums` in their order, from (B, C, ...) logits, without gradient.
 
-    An operator of its own, so that torch.compile does not look inside and that a kernel for
-    another device can be registered beside this one.
+    An operator of its own, so that torch.compile does not look inside and that kernels for
+    another device can be registered beside this form.
     """
+    return torch_sums(logits, target, weights, gamma)
+
+
+@sums_of_batch.register_kernel("cuda")
+def sums_on_cuda(
+    logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    if not _kernels_serve(logits):
+        return torch_sums(logits, target, weights, gamma)
+    from seglab.kernels import sums as triton_form  # it imports Triton
+
+    return triton_form.sums(logits, target, weights, gamma)
+
+
+def torch_sums(
+    logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """`sums_of_batch` in torch, on any device."""
+    logits, target, weights = _flat(logits, target, weights)
     dtype = compute_dtype(logits)
     batch, classes, _ = logits.shape
     totals = [logits.new_zeros(batch, classes, dtype=torch.float64) for _ in range(3)]
@@ -143,18 +169,49 @@ def gradient_of_batch(
     by_outside: Tensor | None,
     by_pointwise: Tensor | None,
 ) -> Tensor:
-    """(B, C, N) gradient of the logits, in their dtype, from the derivatives by the sums.
+    """(B, C, ...) gradient of the logits, in their dtype, from the derivatives by the sums.
 
     by_inside, by_outside: (B, K); by_pointwise: (B,); None where the loss does not use the sum.
     """
-    grad = torch.empty_like(logits)
+    tables = by_inside, by_outside, by_pointwise
+    return torch_gradient(logits, target, weights, gamma, *tables)
+
+
+@gradient_of_batch.register_kernel("cuda")
+def gradient_on_cuda(
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    gamma: float | None,
+    by_inside: Tensor | None,
+    by_outside: Tensor | None,
+    by_pointwise: Tensor | None,
+) -> Tensor:
+    tables = by_inside, by_outside, by_pointwise
+    if not _kernels_serve(logits):
+        return torch_gradient(logits, target, weights, gamma, *tables)
+    from seglab.kernels import sums as triton_form
+
+    grad = empty_gradient(logits)
+    triton_form.gradient(grad, logits, target, weights, gamma, *tables)
+    return grad
+
+
+def torch_gradient(
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    gamma: float | None,
+    *tables: Tensor | None,
+) -> Tensor:
+    """`gradient_of_batch` in torch, on any device; tables: by_inside, by_outside, by_pointwise."""
+    grad = empty_gradient(logits)
+    flat = grad.flatten(2)  # a view
+    logits, target, weights = _flat(logits, target, weights)
     for images, pixels in _pieces(logits):
         piece = _inputs(logits, target, weights, images, pixels)
-        tables = (
-            None if table is None else table[images]
-            for table in (by_inside, by_outside, by_pointwise)
-        )
-        grad[images, :, pixels] = _family(logits).gradient(*piece, gamma, *tables)
+        parts = (None if table is None else table[images] for table in tables)
+        flat[images, :, pixels] = _family(logits).gradient(*piece, gamma, *parts)
     return grad
 
 
@@ -168,7 +225,27 @@ def _(
     by_outside: Tensor | None,  # noqa: ARG001
     by_pointwise: Tensor | None,  # noqa: ARG001
 ) -> Tensor:
-    return torch.empty_like(logits)
+    return empty_gradient(logits)
+
+
+def empty_gradient(logits: Tensor) -> Tensor:
+    """Shaped as (B, C, ...) logits: channels_last where their channels lie so, else contiguous."""
+    if logits.shape[1] > 1 and logits.stride(1) == 1:
+        batch, classes, *pixels = logits.shape
+        return logits.new_empty(batch, *pixels, classes).movedim(-1, 1)
+    return logits.new_empty(logits.shape)
+
+
+def _kernels_serve(logits: Tensor) -> bool:
+    fits = logits.dtype != torch.float64 and logits.shape[1] <= MOST_CLASSES_OF_KERNELS
+    return fits and kernels.chosen(logits.device)
+
+
+def _flat(
+    logits: Tensor, target: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(B, C, N), (B, N), (B, N)."""
+    return logits.flatten(2), target.flatten(1), None if weights is None else weights.flatten(1)
 
 
 def _family(logits: Tensor) -> ModuleType:
