@@ -1,4 +1,4 @@
-"""make tables: results/runs -> results/tables. Reads records; trains nothing, needs no GPU."""
+"""make tables: results/published and results/runs -> results/tables. Trains nothing; no GPU."""
 
 import argparse
 import sys
@@ -6,26 +6,71 @@ from pathlib import Path
 
 import pandas as pd
 
-from seglab import config, files, store
+from seglab import config, files, scores, store
+from seglab.tables import render
+from seglab.tables.every import every_sheet
+from seglab.tables.measured import Convention, Measured
+from seglab.tables.pizza import PIZZAS
+from seglab.tables.published import read
 from seglab.tables.runs import __doc__ as RUNS_CAPTION
 from seglab.tables.runs import runs_table
+from seglab.tables.table31 import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    """Writes every table as .md and .csv."""
+    """Writes every table as .md, .csv and .tex."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="results_dir")
-    results = parser.parse_args().results
-    runs = store.finished_runs(results)
-    if not runs:
+    parser.add_argument("--published", type=Path, default=ROOT / "results" / "published")
+    parser.add_argument("--output", type=Path, help="default: <results>/tables")
+    parser.add_argument("--aggregation", choices=scores.AGGREGATIONS, default="dataset")
+    parser.add_argument(
+        "--boundary-ratio", type=float, default=0.02, help="band / diagonal: 0.02 | 0.005"
+    )
+    parser.add_argument("--epoch", choices=("best", "last"), default="best")
+    parser.add_argument(
+        "--threshold", type=float, help="convergence of data sets without a published one"
+    )
+    given = parser.parse_args()
+    output = given.output or given.results / "tables"
+    runs = store.finished_runs(given.results)
+    measured = Measured(runs, Convention(given.aggregation, given.boundary_ratio, given.epoch))
+    sheets = every_sheet(read(given.published), measured, table31_losses(), given.threshold)
+    for sheet in sheets:
+        files.write_text(output / f"{sheet.name}.md", render.markdown(sheet))
+        files.write_text(output / f"{sheet.name}.tex", render.latex(sheet))
+        files.write_text(output / f"{sheet.name}.csv", render.tidy_csv(sheet))
+    print(f"{output}: {len(sheets)} tables as .md, .csv, .tex")
+    if runs:
+        write(runs_table(runs), output / "runs", RUNS_CAPTION or "")
+    else:
         print(
-            f"{results / 'runs'} holds no finished run yet: no table to make. "
+            f"{given.results / 'runs'} holds no finished run yet, so nothing is measured. "
             "`python train.py loss=dist model=unet` does one."
         )
-        return
-    write(runs_table(runs), results / "tables" / "runs", RUNS_CAPTION or "")
+
+
+def table31_losses(distance: str = "chessboard") -> dict[tuple[str, str], float]:
+    """(loss, prediction) -> the loss of Table 3.1, by the losses that train."""
+    import hydra
+    import torch
+    from omegaconf import OmegaConf
+
+    pizza = PIZZAS[distance]
+    target = torch.from_numpy(pizza.truth()).long().unsqueeze(0)
+    found = {}
+    for row in ROWS:
+        settings = OmegaConf.load(ROOT / "configs" / "loss" / f"{row}.yaml")
+        if row == "dist":
+            settings.distance = distance
+        loss = hydra.utils.instantiate(settings)
+        for i, prediction in enumerate(pizza.predictions(), 1):
+            mask = torch.from_numpy(prediction).float()[None, None]
+            logits = mask if row == "ce" else 200 * mask - 100  # see pizza.py; else p is 0 or 1
+            found[row, str(i)] = float(loss(logits, target))
+    return found
 
 
 def write(table: pd.DataFrame, path: Path, caption: str) -> None:

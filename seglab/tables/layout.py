@@ -1,0 +1,195 @@
+"""What a table is before it is drawn: rows and columns as its source has them, cells twice filled.
+
+A sheet holds for each cell the printed string and the measured number. A form - published,
+measured, compared - says which of the two is shown, and how.
+"""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from seglab.tables.verdict import RULE, SCORE, Kind, difference, number, verdict
+
+FORMS = ("published", "measured", "compared")
+Key = tuple[str, str]  # row, column
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number.
+
+    Args:
+        published: as printed; empty where nothing is printed.
+        delta: the printed bracket.
+        bold: whether it is printed bold.
+        measured: from runs of one's own; None where there is none.
+        noise: standard deviation of `measured` over seeds or folds, where there are two or more.
+        contest: cells of the same contest compete for the bold type; empty: none.
+        lower: whether the lowest wins.
+        ours: whose value minus this one stands in the brackets; None: no brackets.
+        wrap: how the printed string is dressed.
+        never: what stands for a number that was looked for and does not exist.
+        plus_minus: whether `noise` is shown beside the measured value.
+    """
+
+    published: str = ""
+    delta: str = ""
+    bold: bool = False
+    measured: float | None = None
+    noise: float | None = None
+    kind: Kind = SCORE
+    contest: str = ""
+    lower: bool = False
+    ours: Key | None = None
+    wrap: str = "{}"
+    never: str = ""
+    plus_minus: bool = False
+
+    @property
+    def printed_number(self) -> float | None:
+        """The published number; inf for an epoch that was never reached."""
+        if not self.published and self.never:
+            return math.inf
+        return number(self.published)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell as it is drawn."""
+
+    text: str
+    subscript: str = ""
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table.
+
+    Args:
+        name: of the files; `title` is the first line of the caption.
+        heads: heading rows above the columns' own names: (text, columns spanned).
+        corner: what the row labels are; `rows` and `columns` are label by key.
+        source: what the source says of its numbers: aggregation, split, seeds, plus-minus.
+        facts: the same of the measured cells.
+        command: makes the missing cells.
+    """
+
+    name: str
+    title: str
+    corner: str
+    rows: dict[str, str]
+    columns: dict[str, str]
+    cells: dict[Key, Cell]
+    heads: list[list[tuple[str, int]]] = field(default_factory=list)
+    source: str = ""
+    facts: list[str] = field(default_factory=list)
+    command: str = ""
+
+    def caption(self, form: str) -> str:
+        """Title, form, and for measured numbers all that they depend on."""
+        if form == "published":
+            return f"{self.title} Published, as printed. {self.source}".rstrip()
+        filled = sum(cell.measured is not None for cell in self.cells.values())
+        said = {
+            "measured": "Measured.",
+            "compared": "Published / measured / difference and verdict.",
+        }[form]
+        parts = [self.title, said, f"{filled} of {len(self.cells)} cells measured.", *self.facts]
+        if form == "compared":
+            parts.append(RULE)
+        if filled < len(self.cells):
+            parts.append(f"Missing cells: {self.command}")
+        return " ".join(parts)
+
+    def is_published(self) -> bool:
+        """Whether any cell holds a printed number."""
+        return any(cell.published for cell in self.cells.values())
+
+    def show(self, form: str) -> dict[Key, Shown]:
+        """Every cell in one of FORMS."""
+        if form == "published":
+            return {key: _published(cell) for key, cell in self.cells.items()}
+        if form == "measured":
+            best = winners(self.cells)
+            return {key: self._measured(key, wins=key in best) for key in self.cells}
+        assert form == "compared", form
+        return {key: _compared(cell) for key, cell in self.cells.items()}
+
+    def _measured(self, key: Key, *, wins: bool) -> Shown:
+        cell = self.cells[key]
+        subscript = ""
+        if cell.ours is not None and cell.ours != key and cell.measured is not None:
+            ours = self.cells[cell.ours].measured
+            if ours is not None:
+                subscript = bracket(ours - cell.measured, cell.kind)
+        return Shown(_value(cell), subscript, wins)
+
+
+def winners(cells: dict[Key, Cell]) -> set[Key]:
+    """The cells with the best measured number of their contest, ties included.
+
+    A contest with a cell that was not run has no winner yet; neither has one that nobody reached.
+    """
+    contests: dict[str, list[Key]] = defaultdict(list)
+    for key, cell in cells.items():
+        if cell.contest:
+            contests[cell.contest].append(key)
+    found = set()
+    for keys in contests.values():
+        values = [cells[key].measured for key in keys]
+        if any(value is None or math.isnan(value) for value in values):
+            continue
+        best = (min if cells[keys[0]].lower else max)(values)
+        if math.isfinite(best):
+            found |= {key for key, value in zip(keys, values, strict=True) if value == best}
+    return found
+
+
+def bracket(value: float, kind: Kind) -> str:
+    """0.0769 -> '(+0.0769)', and zero without a sign, as the thesis prints its differences."""
+    text = signed(value, kind)
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "(0)" if float(text) == 0 else f"({text})"
+
+
+def signed(value: float, kind: Kind) -> str:
+    """'+0.0094'; what rounds to zero is +0."""
+    return f"{round(value, kind.digits) + 0.0:+.{kind.digits}f}"
+
+
+def _published(cell: Cell) -> Shown:
+    text = cell.wrap.format(cell.published) if cell.published else cell.never
+    return Shown(text, cell.delta, cell.bold)
+
+
+def _value(cell: Cell) -> str:
+    if cell.measured is None:
+        return ""
+    if math.isinf(cell.measured):
+        return cell.never
+    text = f"{cell.measured:.{cell.kind.digits}f}"
+    if cell.plus_minus and cell.noise is not None:
+        text += f" +- {cell.noise:.{cell.kind.digits}f}"
+    return cell.wrap.format(text)
+
+
+def _compared(cell: Cell) -> Shown:
+    """'0.5008 / 0.5102 / +0.0094 contradicted'."""
+    gap = gap_of(cell)
+    said = "" if gap is None or math.isinf(gap) else f"{signed(gap, cell.kind)} "
+    printed = _published(cell).text
+    return Shown(f"{printed or 'n/a'} / {_value(cell) or 'n/a'} / {said}{judged(cell)}")
+
+
+def gap_of(cell: Cell) -> float | None:
+    """measured - published, where there are both."""
+    printed = cell.printed_number
+    if printed is None or cell.measured is None:
+        return None
+    return difference(printed, cell.measured)
+
+
+def judged(cell: Cell) -> str:
+    """The verdict on a cell; an empty cell of a published table was not published."""
+    return verdict(cell.printed_number, cell.measured, cell.noise, cell.kind)
