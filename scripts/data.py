@@ -1,8 +1,9 @@
 """Look at a data set before training on it.
 
 python scripts/data.py check   dataset=cityscapes dataset.root=...   every file once, every fault
-python scripts/data.py prepare dataset=cityscapes dataset.root=...   the arrays that training maps,
-                                                     and the planes of weights of loss=dist (default)
+python scripts/data.py prepare dataset=cityscapes dataset.root=...   the arrays that training maps
+
+`prepare` also writes the planes of weights that the chosen loss wants (loss=dist is the default).
 """
 
 import sys
