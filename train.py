@@ -17,6 +17,7 @@ def main(cfg: DictConfig) -> None:
     """Composed by Hydra: read, then run."""
 
     def job() -> None:
+        config.Started.yet = True
         settings = config.read(cfg, config.own_choices(HydraConfig.get().runtime.choices))
         from seglab import experiment  # torch, and seconds, only for a configuration that holds
 

@@ -7,11 +7,13 @@ here imports torch, so that a misspelt key is answered in a second.
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -26,6 +28,7 @@ from seglab.errors import ConfigError, UserError
 _BESIDE = Path(__file__).resolve().parents[1] / "configs"
 CONFIGS = _BESIDE if _BESIDE.is_dir() else Path.cwd() / "configs"  # installed elsewhere: the clone
 ALLOWED = ("seglab", "torch", "segmentation_models_pytorch", "torchmetrics", "lightning", "monai")
+COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # may raise these
 DATASET_KEYS = ("size", "pad", "mean", "std", "recipe")  # for seglab, not for the data set's class
 
 
@@ -120,7 +123,7 @@ def compose(overrides: list[str], configs: Path = CONFIGS) -> tuple[DictConfig, 
     try:
         with initialize_config_dir(config_dir=str(configs), version_base="1.3"):
             cfg = hydra_compose("train", overrides=overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except COMPOSING as error:
         raise explain(error, overrides, configs) from None
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     assert isinstance(choices, dict)
@@ -149,6 +152,15 @@ def explain(error: Exception, overrides: list[str], configs: Path = CONFIGS) -> 
                 f"{group}={name}: there is no configs/{group}/{name}.yaml. "
                 f"{_did_you_mean(name, options)}Choices: {', '.join(sorted(options))}."
             )
+    nothing = [override for override in overrides if override.endswith("=null")]
+    if "Got NoneType" in str(error) and nothing:
+        return ConfigError(f"{', '.join(nothing)}: a group takes the name of one of its files.")
+    if "Ambiguous value for argument" in str(error):
+        found = re.search(r"argument '([^']+)'", str(error))
+        return ConfigError(
+            f"{found.group(1) if found else ''}: several values make a sweep: "
+            "python train.py -m ... A list is written key=[a,b]."
+        )
     key = _unknown_key(error, overrides)
     if key is not None:
         known = list(_known_keys(configs, overrides, key))
@@ -156,6 +168,8 @@ def explain(error: Exception, overrides: list[str], configs: Path = CONFIGS) -> 
             f"{key}: there is no such key. {_did_you_mean(key, known)}"
             "`python train.py --cfg job` lists them all."
         )
+    if isinstance(error, yaml.YAMLError):
+        return ConfigError(f"not valid YAML: {' '.join(str(error).split())}")
     return ConfigError(str(error).strip().splitlines()[0] if str(error).strip() else repr(error))
 
 
@@ -222,7 +236,15 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
     Errors: ConfigError that names the key.
     """
     tree = _resolved(cfg)
-    trainer = _typed("trainer", TrainerSettings, tree["trainer"])
+    for section in ("dataset", "model", "encoder", "loss", "optimizer"):
+        if not isinstance(tree.get(section), dict):
+            raise ConfigError(
+                f"{section}={tree.get(section)}: must be the name of a file in configs/{section}."
+            )
+    weights = tree["encoder"].get("weights")
+    if weights is not None and not isinstance(weights, str):
+        raise ConfigError(f"encoder.weights={weights}: must be imagenet, null, or a file's path.")
+    trainer = _typed("trainer", TrainerSettings, tree.get("trainer"))
     for key in ("devices", "num_nodes", "epochs", "batch_size", "max_steps", "max_images"):
         value = getattr(trainer, key)
         if value is not None and value < 1:
@@ -235,26 +257,32 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
             f"{trainer.world_size} processes (trainer.devices={trainer.devices}, "
             f"trainer.num_nodes={trainer.num_nodes}). Take a multiple of {trainer.world_size}."
         )
-    logger = _typed("logger", LoggerSettings, tree["logger"])
+    logger = _typed("logger", LoggerSettings, tree.get("logger"))
     _choice("logger.name", logger.name, ("wandb", "csv", "none"))
     _choice("logger.mode", logger.mode, ("offline", "online"))
     logger.images = _choice("logger.images", logger.images.lower(), ("auto", "true", "false"))
-    data = _typed("data", DataSettings, tree["data"])
+    data = _typed("data", DataSettings, tree.get("data"))
     for key in ("prepare", "on_device"):
         value = getattr(data, key).lower()
         value = {"true": "yes", "false": "no"}.get(value, value)
         setattr(data, key, _choice(f"data.{key}", value, ("auto", "yes", "no")))
     if data.workers != "auto" and not data.workers.isdecimal():
         raise ConfigError(f"data.workers={data.workers}: must be auto or a number from 0.")
-    metrics = _typed("metrics", MetricSettings, tree["metrics"])
-    if not metrics.boundary_ratios or not all(0 < r < 1 for r in metrics.boundary_ratios):
+    metrics = _typed("metrics", MetricSettings, tree.get("metrics"))
+    ratios = metrics.boundary_ratios
+    if not ratios or len(set(ratios)) < len(ratios) or not all(0 < r < 1 for r in ratios):
         raise ConfigError(
-            f"metrics.boundary_ratios={metrics.boundary_ratios}: "
-            "must be one or more numbers between 0 and 1, such as [0.02, 0.005]."
+            f"metrics.boundary_ratios={ratios}: "
+            "must be one or more different numbers between 0 and 1, such as [0.02, 0.005]."
         )
     own = {k: v for k, v in tree["dataset"].items() if k in DATASET_KEYS and k != "recipe"}
     dataset = _typed("dataset", DatasetSettings, own)
     _choice("dataset.pad", dataset.pad, ("square", "none"))
+    for key, low in (("mean", float("-inf")), ("std", 0.0)):
+        values = getattr(dataset, key)
+        if len(values) != 3 or not all(value > low for value in values):
+            positive = " above 0" if key == "std" else ""
+            raise ConfigError(f"dataset.{key}={values}: must be three numbers{positive}: R, G, B.")
     seed = tree["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed={seed}: must be a whole number from 0 to 2**32 - 1.")
@@ -292,8 +320,11 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
     return tree
 
 
-def _typed(section: str, schema: type, values: dict[str, Any]) -> Any:
+def _typed(section: str, schema: type, values: Any) -> Any:
     """Fills a settings class from a section, with OmegaConf's type checks."""
+    if not isinstance(values, dict):
+        values = "null" if values is None else values
+        raise ConfigError(f"{section}={values}: must be a section of keys, not one value.")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return OmegaConf.to_object(merged)
@@ -396,13 +427,17 @@ def hydra_flags_only(arguments: list[str]) -> list[str]:
     return [a for a in arguments if "=" in a and not a.startswith("-")]
 
 
+class Started:
+    """Set once a configuration is composed: from then on a ValueError is a mistake of ours."""
+
+    yet = False
+
+
 def guarded(main: Callable[[], Any], arguments: list[str]) -> int:
     """Runs a command; what the user can mend is printed in one message, without a traceback.
 
     Returns the exit code.
     """
-    import sys
-
     try:
         main()
     except UserError as error:
@@ -413,6 +448,16 @@ def guarded(main: Callable[[], Any], arguments: list[str]) -> int:
         ours = isinstance(cause, UserError)
         message = cause if ours else explain(error, hydra_flags_only(arguments))
         print(f"Error: {message}", file=sys.stderr)  # noqa: T201
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"Error: {error.filename}: {error.strerror}.", file=sys.stderr)  # noqa: T201
+        return 1
+    except (yaml.YAMLError, ValueError) as error:
+        if Started.yet:
+            raise
+        print(f"Error: {explain(error, hydra_flags_only(arguments))}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201

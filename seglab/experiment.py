@@ -314,6 +314,7 @@ class Run:
             )
         loss: nn.Module = config.build(settings, "loss")
         make_optimizer = config.build(settings, "optimizer", _partial_=True)
+        try_out(settings, loss, make_optimizer, data.source.num_classes)
         if settings.trainer.compile:
             network.compile()
         ratios = settings.metrics.boundary_ratios
@@ -516,6 +517,35 @@ class Run:
 
 
 # ---------------------------------------------------------------- pieces
+
+
+def try_out(settings: Settings, loss: nn.Module, make_optimizer: Any, classes: int) -> None:
+    """One tiny step, because a wrong value often shows only when it is used.
+
+    Errors: ConfigError that names the file of the loss or of the optimizer.
+    """
+    logits = nn.Parameter(torch.zeros(2, classes, 4, 4))
+    target = torch.arange(32).view(2, 4, 4) % max(2, classes)
+    for room, action in (
+        ("loss", lambda: _step(loss, logits, target)),
+        ("optimizer", lambda: make_optimizer([logits]).step()),
+    ):
+        try:
+            action()
+        except Exception as error:  # whatever a loss or an optimizer raises
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            file = f"configs/{room}/{settings.choices[room]}.yaml"
+            raise ConfigError(f"{file}: the {room} fails on a tiny batch: {reason}") from error
+
+
+def _step(loss: nn.Module, logits: nn.Parameter, target: torch.Tensor) -> None:
+    value = loss(logits, target)
+    if not isinstance(value, torch.Tensor) or value.ndim:
+        raise ValueError(
+            f"it must return a scalar tensor, and returned {type(value).__name__}"
+            f" {tuple(getattr(value, 'shape', ()))}"
+        )
+    value.backward()
 
 
 def make_trainer(settings: Settings, device: Device, ledger: Ledger) -> lightning.Trainer:

@@ -59,7 +59,7 @@ def finished_runs(results: Path) -> list[StoredRun]:
     runs = []
     for folder in sorted((results / "runs").glob("*/")):
         found = record.read_record(folder)
-        if found.get("status") == "finished":
+        if isinstance(found, dict) and found.get("status") == "finished":
             runs.append(StoredRun(folder, found))
         else:
             raise RunError(f"{folder}: holds no finished run. Delete the folder.")

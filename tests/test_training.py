@@ -299,6 +299,24 @@ def test_a_batch_of_one_where_the_network_needs_two(tiny):
     refused(settings, ConfigError, r"trainer\.batch_size=1: .*model=deeplabv3plus needs 2")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["loss=focal", "loss.gamma=two"], r"configs/loss/focal\.yaml: .*two"),
+        (["loss=focal", "loss.gamma=-1"], r"configs/loss/focal\.yaml: .*gamma=-1"),
+        (["optimizer.lr=fast"], r"configs/optimizer/adamw\.yaml: "),
+        (["optimizer.lr=-1"], r"configs/optimizer/adamw\.yaml: .*-1"),
+        (["+optimizer.lrr=1"], r"configs/optimizer/adamw\.yaml: .*lrr"),
+        (
+            ["loss=ce", "loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"],
+            r"configs/loss/ce\.yaml: .*scalar",
+        ),
+    ],
+)
+def test_a_value_that_shows_only_in_use_is_refused_before_training(tiny, overrides, words):
+    refused(tiny(*overrides), ConfigError, words)
+
+
 def test_a_size_that_the_network_cannot_take(tiny):
     settings = tiny("dataset.height=40", "model=deeplabv3plus")
     refused(settings, ConfigError, r"40 x 32[\s\S]*32 x 32")

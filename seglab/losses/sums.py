@@ -66,6 +66,8 @@ def soft_sums(
             f"logits {tuple(logits.shape)} must be (B, C, H, W) and target {tuple(target.shape)} "
             "(B, H, W), with the same B, H, W"
         )
+    if gamma is not None and not float(gamma) >= 0:
+        raise ValueError(f"gamma={gamma}: must be at least 0")
     if weights is not None and weights.shape != target.shape:
         raise ValueError(f"weights {tuple(weights.shape)} and target {tuple(target.shape)} differ")
     return Sums(*_SoftSums.apply(logits, target, weights, gamma))

@@ -486,3 +486,14 @@ def test_gpu_a_label_of_no_class_is_nan_and_harms_nothing(cuda):
     torch.cuda.synchronize()
     assert sums.pointwise.isnan().tolist() == [False, True]
     assert gradient[0].isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gpu_a_logit_that_is_not_a_number_is_not_hidden(cuda, channels):
+    logits, target, weights = (x.to(cuda) for x in inputs(0, channels, ignored=0.0))
+    logits[0, 0, 3, 3] = torch.nan  # maxima on a GPU pass over it
+    for gamma in (0.0, 0.5, 2.0):
+        sums = sums_on_cuda(logits, target, weights, gamma)
+        assert sums[3].isnan().tolist() == [True, False]
+        assert (sums[0] + sums[1])[0].isnan().any()
