@@ -35,7 +35,10 @@ def main() -> None:
     )
     given = parser.parse_args()
     output = given.output or given.results / "tables"
-    runs = store.finished_runs(given.results)
+    found = store.finished_runs(given.results)
+    runs = [run for run in found if not run.is_trial]
+    if len(runs) < len(found):
+        print(f"{len(found) - len(runs)} runs cut short (trainer=debug) are left out")
     measured = Measured(runs, Convention(given.aggregation, given.boundary_ratio, given.epoch))
     sheets = every_sheet(read(given.published), measured, table31_losses(), given.threshold)
     for sheet in sheets:

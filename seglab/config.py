@@ -28,6 +28,10 @@ from seglab.errors import ConfigError, UserError
 _BESIDE = Path(__file__).resolve().parents[1] / "configs"
 CONFIGS = _BESIDE if _BESIDE.is_dir() else Path.cwd() / "configs"  # installed elsewhere: the clone
 ALLOWED = ("seglab", "torch", "segmentation_models_pytorch", "torchmetrics", "lightning", "monai")
+KEYS = {
+    "dataset", "model", "encoder", "loss", "optimizer", "trainer", "logger", "experiment", "seed",
+    "metrics", "data", "results_dir", "cache_dir", "allow", "rerun",
+}  # fmt: skip
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # may raise these
 DATASET_KEYS = ("size", "pad", "mean", "std", "recipe")  # for seglab, not for the data set's class
 
@@ -141,8 +145,8 @@ def explain(error: Exception, overrides: list[str], configs: Path = CONFIGS) -> 
     """Hydra's complaint about a command line, as one message that says what to do."""
     if isinstance(error, OverrideParseException):
         return ConfigError(
-            f"{error.override}: this is not of the form key=value. "
-            "Quote what the shell or Hydra would take apart: 'key=\"a, b\"'."
+            f"{error.override}: this cannot be read as key=value. A value with spaces, commas or "
+            "letters outside ASCII is quoted twice: 'key=\"/my dir\"'."
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -236,7 +240,16 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
     Errors: ConfigError that names the key.
     """
     tree = _resolved(cfg)
+    unknown = sorted(set(tree) - KEYS)
+    if unknown:
+        hint = _did_you_mean(unknown[0], sorted(KEYS))
+        raise ConfigError(f"{unknown[0]}: there is no such key. {hint}")
+    for key in ("results_dir", "cache_dir"):
+        if not tree[key] or not isinstance(tree[key], str):
+            raise ConfigError(f"{key}={tree[key] or ''}: must name a folder.")
     for section in ("dataset", "model", "encoder", "loss", "optimizer"):
+        if section not in choices:
+            raise ConfigError(f"{section}: takes the name of one file in configs/{section}.")
         if not isinstance(tree.get(section), dict):
             raise ConfigError(
                 f"{section}={tree.get(section)}: must be the name of a file in configs/{section}."
@@ -450,9 +463,10 @@ def guarded(main: Callable[[], Any], arguments: list[str]) -> int:
         print(f"Error: {message}", file=sys.stderr)  # noqa: T201
         return 1
     except OSError as error:
-        if error.filename is None:
+        if error.strerror is None:
             raise
-        print(f"Error: {error.filename}: {error.strerror}.", file=sys.stderr)  # noqa: T201
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"Error: {where}{error.strerror}.", file=sys.stderr)  # noqa: T201
         return 1
     except (yaml.YAMLError, ValueError) as error:
         if Started.yet:

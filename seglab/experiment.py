@@ -72,6 +72,7 @@ class Data:
     splits: dict[str, Any]  # as they are used: evaluated ones cut to trainer.max_images
     whole: dict[str, Any]  # as they are on disk
     fingerprint: str
+    ignored: bool  # whether any pixel is labelled 255
     height: int
     width: int
 
@@ -162,7 +163,8 @@ def open_data(settings: Settings, *, main: bool) -> Data:
         name: module.head(split, None if name == "train" else settings.trainer.max_images)
         for name, split in splits.items()
     }
-    return Data(source, limited, splits, verdict.fingerprint, height, width)
+    ignored = any(verdict.ignored.values()) or (height, width) not in verdict.shapes
+    return Data(source, limited, splits, verdict.fingerprint, ignored, height, width)
 
 
 def prepare(settings: Settings, source: Source, preprocess: Preprocess, verdict: Verdict) -> None:
@@ -314,7 +316,7 @@ class Run:
             )
         loss: nn.Module = config.build(settings, "loss")
         make_optimizer = config.build(settings, "optimizer", _partial_=True)
-        try_out(settings, loss, make_optimizer, data.source.num_classes)
+        try_out(settings, loss, make_optimizer, data.source.num_classes, ignored=data.ignored)
         if settings.trainer.compile:
             network.compile()
         ratios = settings.metrics.boundary_ratios
@@ -519,13 +521,20 @@ class Run:
 # ---------------------------------------------------------------- pieces
 
 
-def try_out(settings: Settings, loss: nn.Module, make_optimizer: Any, classes: int) -> None:
+def try_out(
+    settings: Settings, loss: nn.Module, make_optimizer: Any, classes: int, *, ignored: bool
+) -> None:
     """One tiny step, because a wrong value often shows only when it is used.
+
+    Where the data has ignored pixels, some are among these: a loss from elsewhere may learn from
+    them in silence.
 
     Errors: ConfigError that names the file of the loss or of the optimizer.
     """
     logits = nn.Parameter(torch.zeros(2, classes, 4, 4))
     target = torch.arange(32).view(2, 4, 4) % max(2, classes)
+    if ignored:
+        target[:, 0] = IGNORE
     for room, action in (
         ("loss", lambda: _step(loss, logits, target)),
         ("optimizer", lambda: make_optimizer([logits]).step()),
@@ -546,6 +555,12 @@ def _step(loss: nn.Module, logits: nn.Parameter, target: torch.Tensor) -> None:
             f" {tuple(getattr(value, 'shape', ()))}"
         )
     value.backward()
+    assert logits.grad is not None
+    if logits.grad.movedim(1, -1)[target == IGNORE].any():
+        raise ValueError(
+            f"pixels labelled {IGNORE} are ignored, and this loss learns from them. "
+            f"If it knows an ignore_index, set it to {IGNORE}."
+        )
 
 
 def make_trainer(settings: Settings, device: Device, ledger: Ledger) -> lightning.Trainer:

@@ -175,8 +175,18 @@ class RunFolder:
         return self.results / "runs" / self.id
 
     def is_finished(self) -> bool:
-        """Whether the whole run lies in its place."""
-        return (self.final / "record.json").exists()
+        """Whether the whole run lies in its place. Errors: RunError where it was damaged since."""
+        if not self.final.exists():
+            return False
+        for name in ("epochs.csv", "images.parquet", "weights.safetensors"):
+            if not (self.final / name).exists():
+                raise RunError(f"{self.final}: has lost its {name}. Delete the folder to run anew.")
+        found = read_record(self.final)
+        if not isinstance(found, dict) or found.get("status") != "finished":
+            raise RunError(
+                f"{self.final}: its record.json is damaged. Delete the folder to run anew."
+            )
+        return True
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -26,6 +26,12 @@ class StoredRun:
         """Band width / image diagonal; the first is the reported bIoU's."""
         return list(self.record["science"]["metrics"]["boundary_ratios"])
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether it was cut short (trainer=debug): no result, so no table shows it."""
+        training = self.record["science"].get("training", {})
+        return bool(training.get("max_steps") or training.get("max_images"))
+
     def epochs(self) -> pd.DataFrame:
         """epochs.csv: one row per epoch and split."""
         return pd.read_csv(self.folder / "epochs.csv")

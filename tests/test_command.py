@@ -142,13 +142,15 @@ def test_two_processes_count_an_odd_number_of_images_as_one_does(tmp_path):
 
 def test_tables_have_every_metric_under_both_aggregations(tmp_path):
     train(tmp_path, "loss=ce", "trainer.epochs=1")
+    train(tmp_path, "loss=ce", "trainer.epochs=1", "trainer.max_steps=1")
     done = command("scripts/tables.py", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
+    assert "1 runs cut short" in done.stdout
     table = pd.read_csv(tmp_path / "tables" / "runs.csv")
     assert list(zip(table["split"], table["aggregation"], strict=True)) == [
         ("test", "dataset"), ("test", "image"), ("val", "dataset"), ("val", "image"),
     ]  # fmt: skip
-    stored = only_run(tmp_path).record["scores"]
+    (stored,) = (run.record["scores"] for run in store.finished_runs(tmp_path) if not run.is_trial)
     for row in table.to_dict("records"):
         for metric, value in stored[row["split"]][row["aggregation"]].items():
             assert row[metric] == pytest.approx(value, abs=1e-6)

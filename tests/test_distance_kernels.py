@@ -20,7 +20,7 @@ from seglab.distance import (
     squared_euclidean_on_cuda,
 )
 from tests.test_distance import chessboard_by_scipy, random_map, squared_by_scipy
-from tests.triton_tools import compiled, interpreted
+from tests.triton_tools import compiled, interpreted, no_waiting
 
 
 def squared(labels):
@@ -205,11 +205,8 @@ def test_gpu_full_size(cuda, batched, single):
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         found, again = batched(labels), batched(labels)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(found, again)
     planes = (torch.cuda.max_memory_allocated() - before) / (4 * labels.numel())
     assert planes < 4

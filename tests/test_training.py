@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -297,6 +298,25 @@ def test_a_batch_larger_than_the_training_set(tiny):
 def test_a_batch_of_one_where_the_network_needs_two(tiny):
     settings = tiny("trainer.batch_size=1", "model=deeplabv3plus")
     refused(settings, ConfigError, r"trainer\.batch_size=1: .*model=deeplabv3plus needs 2")
+
+
+def test_a_loss_that_learns_from_ignored_pixels_is_refused(tiny):
+    overrides = ["loss=ce", "loss._target_=segmentation_models_pytorch.losses.DiceLoss",
+                 "+loss.mode=multiclass"]  # fmt: skip
+    refused(tiny("dataset.ignored=0.05", *overrides), ConfigError, r"configs/loss/ce\.yaml: ")
+    foreign = tiny("dataset.ignored=0.05", *overrides, "+loss.ignore_index=255", "trainer.epochs=1")
+    assert experiment.run(foreign).exists()
+
+
+@pytest.mark.parametrize("name", ["images.parquet", "record.json"])
+def test_a_finished_run_that_was_damaged_is_not_called_finished(tiny, finished, tmp_path, name):
+    results = tmp_path / "results"
+    folder = results / "runs" / finished.name
+    shutil.copytree(finished, folder)
+    (folder / name).unlink()
+    settings = tiny("loss=dist", "trainer.epochs=3", f"results_dir='{results}'")
+    with pytest.raises(RunError, match=name):
+        experiment.run(settings)
 
 
 @pytest.mark.parametrize(

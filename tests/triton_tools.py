@@ -8,7 +8,9 @@ own. And the compiler needs no GPU to compile for one.
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import pytest
@@ -76,6 +78,18 @@ class _Compiler:
         source = ASTSource(self.kernel, signature, constants, attributes)
         kernel = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=named)
         self.assembly.append(kernel.asm["ptx"])
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """An error where the CPU waits for the GPU."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "a prototype feature"
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def _type_of(value: torch.Tensor | float) -> str:

@@ -42,12 +42,17 @@ def runs_table(runs: list[StoredRun]) -> pd.DataFrame:
     return table.sort_values([*KEYS, "run", "split", "aggregation"], ignore_index=True)
 
 
+def _model(choice: str, section: dict[str, object]) -> str:
+    """'unet', or 'smp FPN' where the choice alone does not say which network."""
+    return f"smp {section['architecture']}" if choice == "smp" else choice
+
+
 def choices(run: StoredRun) -> dict[str, object]:
     """The scientific coordinates of a run, for reading."""
     chosen, science = run.record["choices"], run.record["science"]
     return {
         "dataset": chosen["dataset"],
-        "model": chosen["model"],
+        "model": _model(chosen["model"], science.get("model", {})),
         "encoder": science["encoder"]["name"],
         "loss": chosen["loss"],
         "seed": run.record["seed"],
