@@ -328,7 +328,12 @@ def test_a_finished_run_that_was_damaged_is_not_called_finished(tiny, finished, 
         (["optimizer.lr=-1"], r"configs/optimizer/adamw\.yaml: .*-1"),
         (["+optimizer.lrr=1"], r"configs/optimizer/adamw\.yaml: .*lrr"),
         (
-            ["loss=ce", "loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"],
+            [
+                "loss=ce",
+                "dataset.ignored=0",
+                "loss._target_=torch.nn.CrossEntropyLoss",
+                "+loss.reduction=none",
+            ],
             r"configs/loss/ce\.yaml: .*scalar",
         ),
     ],
