@@ -4,7 +4,7 @@ Every row is ours against a named other, both measured in turns; where a target 
 is met. Results go to results/bench/<machine>.json, and results/bench/README.md is made from all
 such files. What is not installed is named, never left out; `pip install medpy monai` has the rest.
 
-python scripts/bench.py                    everything on the CPU, with one thread: some 15 minutes
+python scripts/bench.py                    everything on the CPU, with one thread: some 10 minutes
 python scripts/bench.py --quick            fewer rounds and smaller trainings: under 2 minutes
 python scripts/bench.py --device cuda      the same on a GPU, with the targets for one
 python scripts/bench.py --only loss,step   some sections
@@ -52,7 +52,9 @@ def main() -> int:
     print(f"\n{tally(measured.values())}")
     print(keep(arguments.results, where, measured))
     print(write_readme(arguments.results, SECTIONS))
-    missed = [t for s in measured.values() for r in s["rows"] for t in r["targets"] if not t["met"]]
+    missed = [
+        t for s in measured.values() for r in s["rows"] for t in r["targets"] if t["met"] is False
+    ]
     return int(any(s["failed"] for s in measured.values()) or bool(arguments.strict and missed))
 
 
@@ -66,7 +68,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="under 2 minutes")
     parser.add_argument("--only", type=_sections, default=list(SECTIONS), metavar="A,B",
                         help=f"of {', '.join(SECTIONS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, help="instead of 9, or 3 with --quick")
+    parser.add_argument(
+        "--rounds", type=int, help="instead of 9, or 3 with --quick (train: always 3, or 1)"
+    )
     parser.add_argument("--runs", type=int, help="made runs of section store, instead of 50")
     parser.add_argument("--strict", action="store_true", help="a missed target is an error")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "bench")
