@@ -30,7 +30,7 @@ from seglab.data.preprocess import Preprocess
 from seglab.data.source import Source
 from seglab.engine import Engine, Evaluation, seed_everything, stream
 from seglab.errors import ConfigError, RunError, UserError
-from seglab.ledger import AGGREGATIONS, Ledger, peak_memory
+from seglab.ledger import Ledger, peak_memory
 from seglab.metrics import boundary_band
 from seglab.metrics.meter import Meter
 from seglab.models import smp as models
@@ -415,11 +415,8 @@ class Run:
         assert self.trainer is not None
         found: dict[str, dict[str, Evaluation]] = {}
         with self.watch.phase("evaluate"):
-            if self.ledger.best_epoch == self.settings.trainer.epochs:
-                found["last"] = self._evaluate_splits()
-                found["best"] = found["last"]
-            else:
-                found["last"] = self._evaluate_splits()
+            found["best"] = found["last"] = self._evaluate_splits()
+            if self.ledger.best_epoch < self.settings.trainer.epochs:
                 best = torch.load(self.draft / "best.ckpt", map_location="cpu", weights_only=True)
                 self.engine.load_state_dict(best["state_dict"])
                 found["best"] = self._evaluate_splits()
@@ -455,7 +452,7 @@ class Run:
             if may_share(self.settings, data.source):
                 self.mirror.picture("samples", picture)
         results = {
-            split: {a: scores.summarise(e.counts, ratios, a) for a in AGGREGATIONS}
+            split: {a: scores.summarise(e.counts, ratios, a) for a in scores.AGGREGATIONS}
             for split, e in evaluations["best"].items()
         }
         self.mirror.summary({"best_epoch": ledger.best_epoch, **_flat(results)})

@@ -19,8 +19,6 @@ from seglab import checkpoint, record, scores
 from seglab.engine import Engine, Evaluation
 from seglab.tracking import Mirror
 
-AGGREGATIONS = ("dataset", "image")
-
 
 class Ledger(lightning.Callback):
     """Keeps the history of a run. `best_epoch` has the highest validation bIoU, the first if tied.
@@ -174,7 +172,7 @@ class Ledger(lightning.Callback):
         memory: dict[str, Any],
     ) -> dict[str, Any]:
         row: dict[str, Any] = {"epoch": epoch, "split": split, "loss": evaluation.loss}
-        for aggregation in AGGREGATIONS:
+        for aggregation in scores.AGGREGATIONS:
             values = scores.summarise(evaluation.counts, self.ratios, aggregation)
             if split == "train" and aggregation == "image":  # only pooled counts are kept
                 values = dict.fromkeys(values, float("nan"))

@@ -11,7 +11,6 @@ from seglab import scores
 from seglab.store import StoredRun, counts_of
 
 KEYS = ("dataset", "model", "encoder", "loss", "seed")
-AGGREGATIONS = ("dataset", "image")
 
 
 def runs_table(runs: list[StoredRun]) -> pd.DataFrame:
@@ -22,7 +21,7 @@ def runs_table(runs: list[StoredRun]) -> pd.DataFrame:
         best = images.loc[images["checkpoint"] == "best", "split"].unique()
         for split in sorted(best, reverse=True):
             counts = counts_of(images, "best", split, run.ratios)
-            for aggregation in AGGREGATIONS:
+            for aggregation in scores.AGGREGATIONS:
                 _, defined = scores.aggregate(scores.iou, counts[:, :, 0], aggregation)
                 rows.append(
                     {
