@@ -5,7 +5,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from seglab.distance import chessboard, chessboard_map, squared_euclidean, squared_euclidean_map
+from seglab.distance import (
+    chessboard,
+    chessboard_map,
+    depth_map,
+    squared_euclidean,
+    squared_euclidean_map,
+)
 
 IGNORE = 255
 
@@ -185,3 +191,11 @@ def test_compiles_without_a_graph_break(batched):
     labels = torch.from_numpy(random_map(np.random.default_rng(7), (2, 8, 9), 3))
     compiled = torch.compile(lambda x: batched(x) + 1, backend="aot_eager", fullgraph=True)
     assert torch.equal(compiled(labels), batched(labels) + 1)
+
+
+def test_depth_is_exact_where_opencvs_transform_is_not():
+    """OpenCV's works in float32: far away its squared distances are off by one or two."""
+    mask = np.ones((60, 4000), dtype=bool)
+    mask[31, 2] = False
+    exact = (np.arange(60)[:, None] - 31) ** 2 + (np.arange(4000) - 2) ** 2
+    assert np.array_equal(depth_map(mask, "euclidean"), np.sqrt(exact.astype(np.float32)))

@@ -23,13 +23,9 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-DEFINITIONS = ("pooled", "max")
+from seglab.distance import OPENCV_DISTANCE, OPENCV_SIDE
 
-# OpenCV's transform works in float32, and by one thread with another library's code. In boxes of up
-# to 2048 pixels a side every distance below 885 was the right integer when squared, by any number
-# of threads; further away, and in wider boxes, some were off by 1 to 18.
-OPENCV_SIDE = 2048
-OPENCV_DISTANCE = 700
+DEFINITIONS = ("pooled", "max")
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
