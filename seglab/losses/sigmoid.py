@@ -31,14 +31,17 @@ def sums(z: Tensor, labels: Tensor, weights: Tensor | None, gamma: float | None)
     """
     z = z.squeeze(1)
     y, valid, w = _truth(z, labels, weights)
+    pointwise = z.new_zeros(len(z), dtype=torch.float64)
+    if gamma is not None:
+        pointwise = _sum(w * cost(_log_of_truth(_own_side(z, y)), gamma))
+    # In place from here on: fresh memory costs more than the arithmetic.
+    pixels = _sum(valid)
     p = z.sigmoid().mul_(valid)
     hits = p * y
-    by_class = [w * hits, p - hits, w * y]
-    pointwise = z.new_zeros(len(z), 1)
-    if gamma is not None:
-        pointwise = w * cost(_log_of_truth(_own_side(z, y)), gamma)
-    totals = [plane.sum(dim=1, keepdim=True).double() for plane in by_class]
-    return [*totals, *(plane.sum(dim=1).double() for plane in (pointwise, valid))]
+    outside = _sum(p.sub_(hits))
+    inside, truth = _sum(hits.mul_(w)), _sum(y.mul_(w))
+    by_class = (total[:, None] for total in (inside, outside, truth))
+    return [*by_class, pointwise, pixels]
 
 
 def gradient(
@@ -56,27 +59,32 @@ def gradient(
     """
     z = z.squeeze(1)
     y, valid, w = _truth(z, labels, weights)
-    out = torch.zeros_like(z)
-    if by_inside is not None:
-        out += w * y * by_inside
-    if by_outside is not None:
-        out += (valid - y) * by_outside
-    if by_inside is not None or by_outside is not None:
-        p = z.sigmoid()
-        out *= p.mul_(1 - p)
+    by_z = torch.zeros_like(z)
     if by_pointwise is not None and gamma is not None:
         x = _own_side(z, y)
         by_x = w * (-x).sigmoid() * by_pointwise[:, None]
         by_x *= slope(_log_of_truth(x), gamma) if gamma > 0 else -1.0
-        out += _own_side(by_x, y)
-    return out.unsqueeze(1)
+        by_z = _own_side(by_x, y)
+    if by_inside is None and by_outside is None:
+        return by_z.unsqueeze(1)
+    # In place from here on, as above.
+    by_p = valid.sub(y).mul_(0.0 if by_outside is None else by_outside)
+    if by_inside is not None:
+        by_p += y.mul_(w).mul_(by_inside)
+    p = z.sigmoid()
+    by_p.mul_(p).mul_(p.neg_().add_(1))
+    return by_z.add_(by_p).unsqueeze(1)
 
 
 def _truth(z: Tensor, labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """y (0 where ignored), v and w in the precision of z; all (b, n)."""
-    valid = (labels != IGNORE).to(z.dtype)
-    y = (labels == 1).to(z.dtype)
+    valid = labels.to(z.dtype, copy=True).ne_(IGNORE)
+    y = labels.to(z.dtype, copy=True).eq_(1)
     return y, valid, valid if weights is None else valid * weights
+
+
+def _sum(plane: Tensor) -> Tensor:
+    return plane.sum(dim=1).double()
 
 
 def _own_side(z: Tensor, y: Tensor) -> Tensor:
