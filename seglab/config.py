@@ -113,7 +113,7 @@ class Settings:
     results_dir: Path
     cache_dir: Path
     allow: tuple[str, ...]
-    rerun: bool
+    rerun: str  # no | yes | stale
 
 
 # ---------------------------------------------------------------- compose
@@ -299,8 +299,9 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
     seed = tree["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed={seed}: must be a whole number from 0 to 2**32 - 1.")
-    if not isinstance(tree["rerun"], bool):
-        raise ConfigError(f"rerun={tree['rerun']}: must be true or false.")
+    rerun = {True: "yes", False: "no"}.get(tree["rerun"], tree["rerun"])
+    if rerun not in ("no", "yes", "stale"):
+        raise ConfigError(f"rerun={rerun}: must be true, false or stale.")
     check_targets(tree, tuple(str(name) for name in tree["allow"] or ()))
     return Settings(
         tree=tree,
@@ -314,7 +315,7 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
         results_dir=Path(str(tree["results_dir"])).expanduser().absolute(),
         cache_dir=Path(str(tree["cache_dir"])).expanduser().absolute(),
         allow=tuple(tree["allow"] or ()),
-        rerun=tree["rerun"],
+        rerun=rerun,
     )
 
 

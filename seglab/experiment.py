@@ -96,15 +96,41 @@ def run(settings: Settings) -> Path:
         record.check_writable(settings.results_dir)
         data = open_data(settings, main=main)
         science, folder = identify(settings, device, data)
-    if folder.is_finished() and not settings.rerun:
-        say(f"{folder.id} is finished: {folder.final}\n(rerun=true does it again)")
-        return folder.final
+    done = finished_before(settings, science, folder)
+    if done is not None:
+        return done
     with ExitStack() as stack:
         if main:
             stack.enter_context(folder.locked())
             folder.open_draft()
         Run(settings, device, data, science, folder, watch, main=main).do()
     return folder.final
+
+
+def finished_before(
+    settings: Settings, science: dict[str, Any], folder: record.RunFolder
+) -> Path | None:
+    """The finished run that stands for this one, said to the user; None where it is to be done.
+
+    A stale one stands, too, unless rerun=stale.
+    """
+    if folder.is_finished():
+        found = folder.final
+    else:
+        others = folder.before_the_data_changed(science, settings.tree["dataset"].get("root"))
+        if not others:
+            return None
+        found = others[0]
+    stale = record.stale_reason(record.read_record(found), science)
+    if settings.rerun == "yes" or (settings.rerun == "stale" and stale):
+        return None
+    if stale:
+        say(
+            f"{found.name} is stale: {stale}. It is left as it is: {found}\n(rerun=stale redoes it)"
+        )
+    else:
+        say(f"{found.name} is finished: {found}\n(rerun=true does it again)")
+    return found
 
 
 def choose_device(settings: Settings) -> Device:
@@ -473,9 +499,11 @@ class Run:
             data_on_device_bytes=self.resident_bytes,
             tracker=self.mirror.state,
         )
-        if self.settings.rerun:
-            self.folder.discard_finished()
-        self.folder.publish()
+        root = self.settings.tree["dataset"].get("root")
+        replaced = self.folder.before_the_data_changed(self.record["science"], root)
+        if self.folder.final.exists():
+            replaced.append(self.folder.final)
+        self.folder.publish(instead_of=replaced)
         say(closing_words(self.record, self.folder.final))
 
     def _picture(self) -> Path:

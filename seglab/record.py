@@ -7,21 +7,22 @@ every machine: readable choices and a hash of all that can change its numbers.
 
 import contextlib
 import csv
+import functools
 import importlib.metadata
 import io
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from seglab import files
 from seglab.errors import RunError
@@ -84,6 +85,7 @@ def run_id(choices: dict[str, str], encoder: str, seed: int, hash_: str) -> str:
     return "-".join(str(part).replace("/", "_") for part in parts)
 
 
+@functools.cache
 def code_hash() -> str:
     """Hash of the source files that make the numbers."""
     here = Path(__file__).parent
@@ -93,6 +95,19 @@ def code_hash() -> str:
         for path in ([here / name] if name.endswith(".py") else sorted((here / name).rglob("*.py")))
     ]
     return files.sha256_tree(paths, here)
+
+
+def stale_reason(found: dict[str, Any], science: dict[str, Any]) -> str | None:
+    """Why a finished run no longer is what the same command would give; None where it is.
+
+    Args:
+        found: the record of a run whose science is `science`, but perhaps for the data.
+    """
+    if found["science"]["data"] != science["data"]:
+        return "it was trained on other data"
+    if found.get("code") != code_hash():
+        return "the code that makes its numbers has changed since"
+    return None
 
 
 def plane_key(loss: dict[str, Any]) -> str:
@@ -199,15 +214,26 @@ class RunFolder:
         self.draft.mkdir(parents=True, exist_ok=True)
         files.remove_leftovers(self.draft)
 
-    def discard_finished(self) -> None:
-        """Deletes the finished run, to do it again."""
-        shutil.rmtree(self.final, ignore_errors=True)
+    def before_the_data_changed(self, science: dict[str, Any], root: str | None) -> list[Path]:
+        """Finished runs of the same experiment on what the same data folder held before."""
+        found = []
+        for folder in sorted(self.final.parent.glob(self.id.rpartition("-")[0] + "-*")):
+            theirs = read_record(folder).get("science", {})
+            if folder != self.final and {**theirs, "data": science["data"]} == science:
+                tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+                if tree["dataset"].get("root") == root:
+                    found.append(folder)
+        return found
 
-    def publish(self) -> None:
-        """Draft -> final, in one rename."""
+    def publish(self, instead_of: Iterable[Path] = ()) -> None:
+        """Draft -> final, in one rename. What it replaces is kept in `<results>/replaced/`."""
         self.final.parent.mkdir(parents=True, exist_ok=True)
         for previous in self.draft.glob("*.previous"):
             previous.unlink()
+        for old in instead_of:
+            kept = self.results / "replaced" / f"{old.name}-{old.stat().st_mtime_ns}"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(old, kept)
         os.replace(self.draft, self.final)
         files.flush_folder(self.final.parent)
 

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from seglab import config
@@ -15,11 +19,7 @@ CHOICES = [
     (path.parent.name, path.stem) for group in GROUPS for path in sorted(group.glob("*.yaml"))
 ]
 NEEDS = {
-    ("dataset", "celebamask_hq"): ["dataset.root=/data/x"],
-    ("dataset", "cityscapes"): ["dataset.root=/data/x"],
     ("model", "smp"): ["model.architecture=FPN"],
-    ("experiment", "thesis_celebamask_hq"): ["dataset.root=/data/x"],
-    ("experiment", "thesis_cityscapes"): ["dataset.root=/data/x"],
 }
 
 
@@ -79,7 +79,7 @@ def message(*overrides):
         (["results_dir=/my dir/\u00fc"], ["quoted twice"]),
         (["seed=-1"], ["seed=-1"]),
         (["seed=x"], ["seed=x"]),
-        (["rerun=perhaps"], ["rerun=perhaps", "true or false"]),
+        (["rerun=perhaps"], ["rerun=perhaps", "true, false or stale"]),
         (["model=smp"], ["model.architecture: has no value"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -126,6 +126,12 @@ def test_a_constructor_that_refuses_is_named_with_its_file(read):
         config.build(settings, "loss")
 
 
+def test_a_root_may_stand_in_the_environment(read, monkeypatch):
+    monkeypatch.setenv("SEGLAB_CITYSCAPES", "/data/a")
+    assert read("dataset=cityscapes").tree["dataset"]["root"] == "/data/a"
+    assert read("dataset=cityscapes", "dataset.root=/data/b").tree["dataset"]["root"] == "/data/b"
+
+
 def test_an_error_of_ours_in_a_constructor_comes_through_as_it_is(read):
     with pytest.raises(DataError, match=r"dataset\.root"):
         config.build(read("dataset=cityscapes"), "dataset")
@@ -139,6 +145,27 @@ def test_the_defaults_are_those_of_the_thesis(read):
         assert settings.tree["optimizer"]["lr"] == 3e-4
         assert settings.tree["encoder"]["weights"] == "imagenet"
         assert settings.dataset.pad == "square"
+
+
+GRIDS = {
+    "thesis_celebamask_hq": 36,
+    "thesis_cityscapes": 36,
+    "ablation_seed": 12,
+    "crossval": 30,
+    "demo_grid": 36,
+}
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONFIGS / "experiment").glob("*.yaml")))
+def test_a_named_grid_sweeps_over_its_cells(name):
+    with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
+        cfg = hydra_compose("train", [f"experiment={name}"], return_hydra_config=True)
+    params = [f"{key}={values}" for key, values in cfg.hydra.sweeper.params.items()]
+    parsed = OverridesParser.create().parse_overrides(params)
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    assert len(jobs) == GRIDS[name]
+    for job in jobs:
+        config.compose([f"experiment={name}", *job])
 
 
 def test_the_embedded_data_set_needs_no_download(read):

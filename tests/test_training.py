@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from seglab import checkpoint, experiment, record, reload, store
+from seglab.data.shapes import Shapes
 from seglab.engine import Engine
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.metrics import boundary_counts, region_counts
@@ -196,6 +197,37 @@ def test_a_finished_run_is_not_done_again_unless_told(tiny, finished, capfd, mon
     assert again == finished
     assert record.read_record(again)["finished"] >= before[0]
     pd.testing.assert_frame_equal(numbers(again)[1], before[1][1])
+    (kept,) = (finished.parents[1] / "replaced").iterdir()
+    assert record.read_record(kept)["finished"] == before[0]
+
+
+def test_a_run_of_other_code_is_stale_and_left_alone_unless_told(tiny, capfd, monkeypatch):
+    overrides = ("loss=ce", "trainer.max_steps=1")
+    finished = experiment.run(tiny(*overrides))
+    assert experiment.run(tiny(*overrides, "rerun=stale")) == finished
+    assert "is finished" in capfd.readouterr().err  # it is not stale: nothing is done again
+    monkeypatch.setattr(record, "code_hash", lambda: "another")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.Run, "do", lambda _: pytest.fail("it was done again"))
+        assert experiment.run(tiny(*overrides)) == finished
+    assert "is stale: the code that makes its numbers has changed" in capfd.readouterr().err
+    assert experiment.run(tiny(*overrides, "rerun=stale")) == finished
+    assert record.read_record(finished)["code"] == "another"
+
+
+def test_a_run_on_what_the_data_was_is_stale_and_left_alone_unless_told(
+    tiny, results, capfd, monkeypatch
+):
+    overrides = ("loss=ce", "trainer.max_steps=1")
+    finished = experiment.run(tiny(*overrides))
+    monkeypatch.setattr(Shapes, "version", 1000)  # what it draws has changed
+    assert experiment.run(tiny(*overrides)) == finished
+    assert "is stale: it was trained on other data" in capfd.readouterr().err
+    again = experiment.run(tiny(*overrides, "rerun=stale"))
+    assert again != finished
+    assert not finished.exists()
+    (kept,) = (results / "replaced").iterdir()
+    assert kept.name.startswith(finished.name)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_epoch_step_and_rate(

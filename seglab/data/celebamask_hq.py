@@ -55,9 +55,11 @@ class CelebAMaskHQ(Source):
     Args:
         root: the folder CelebAMask-HQ, as unpacked.
         split: "celeba", which follows the official CelebA partition of the original photographs;
-            or counts (images for train, val and test), order ("index": the images in the order of
-            their numbers; "shuffled": in an order drawn from `seed`, the same on every machine)
-            and seed.
+            or a mapping with order ("index": the images in the order of their numbers;
+            "shuffled": in an order drawn from `seed`, the same on every machine), seed, and either
+            counts (images for train, val and test) or folds and fold (1 .. folds): that fold is
+            the test split, the first half of the next one (after the last, the first) the
+            validation split, the rest is for training. Five folds make 70/10/20.
         expected_images: how many images there must be (30000); None is not checked.
 
     Errors: DataError where the root is missing, ConfigError where `split` is neither.
@@ -73,7 +75,7 @@ class CelebAMaskHQ(Source):
         self.split = _parsed(split)
         self.root = root_folder(self.name, root, TREE)
         self.expected_images = expected_images
-        if self.split != "celeba":
+        if "counts" in self.split:
             self.expected_counts = dict(zip(self.splits, self.split["counts"], strict=True))
 
     def options(self) -> dict[str, Any]:
@@ -166,6 +168,8 @@ class CelebAMaskHQ(Source):
             }
         if self.split["order"] == "shuffled":
             images = sorted(images, key=lambda number: _shuffle_key(self.split["seed"], number))
+        if "folds" in self.split:
+            return _fold(images, self.split["folds"], self.split["fold"])
         train, val, test = self.split["counts"]
         return {
             "train": images[:train],
@@ -237,18 +241,38 @@ def _parsed(split: str | Mapping[str, Any]) -> str | dict[str, Any]:
         if split != "celeba":
             raise ConfigError(f"{where}={split}, expected celeba, or counts, order and seed")
         return split
-    if set(split) - {"counts", "order", "seed"} or not {"counts", "order"} <= set(split):
-        raise ConfigError(f"{where} has {sorted(split)}, expected counts, order and seed")
-    counts, order = [int(count) for count in split["counts"]], split["order"]
-    if len(counts) != 3 or min(counts) < 0:
-        raise ConfigError(f"{where}.counts={counts}, expected [train, val, test] images")
-    if order == "index":
-        return {"counts": counts, "order": order}
-    if order != "shuffled":
+    given = {key: value for key, value in split.items() if value is not None}
+    size = {"folds", "fold"} if "fold" in given else {"counts"}
+    if set(given) - {"seed"} != {"order", *size}:
+        raise ConfigError(
+            f"{where} has {sorted(given)}, expected counts, or folds and fold; order; and seed"
+        )
+    if "counts" in size:
+        parsed: dict[str, Any] = {"counts": [int(count) for count in given["counts"]]}
+        if len(parsed["counts"]) != 3 or min(parsed["counts"]) < 0:
+            raise ConfigError(f"{where}.counts={parsed['counts']}, expected [train, val, test]")
+    else:
+        parsed = {"folds": int(given["folds"]), "fold": int(given["fold"])}
+        if parsed["folds"] < 3 or not 1 <= parsed["fold"] <= parsed["folds"]:
+            raise ConfigError(
+                f"{where}.fold={parsed['fold']}, expected 1 .. folds={parsed['folds']}, 3 or more"
+            )
+    order = parsed["order"] = given["order"]
+    if order not in ("index", "shuffled"):
         raise ConfigError(f"{where}.order={order}, expected index or shuffled")
-    if split.get("seed") is None:
-        raise ConfigError(f"{where}.seed is not set, and order=shuffled needs it")
-    return {"counts": counts, "order": order, "seed": int(split["seed"])}
+    if order == "shuffled":
+        if "seed" not in given:
+            raise ConfigError(f"{where}.seed is not set, and order=shuffled needs it")
+        parsed["seed"] = int(given["seed"])
+    return parsed
+
+
+def _fold(images: list[int], folds: int, fold: int) -> dict[str, list[int]]:
+    """Which images are for what, where the `fold`-th of `folds` is tested on."""
+    start, end = (len(images) * part // folds for part in (fold - 1, fold))
+    others = images[end:] + images[:start]
+    val = len(images) // (2 * folds)
+    return {"train": others[val:], "val": others[:val], "test": images[start:end]}
 
 
 def _shuffle_key(seed: int, number: int) -> str:

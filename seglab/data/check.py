@@ -111,10 +111,18 @@ def verdict(
 
     Errors: as for `check`.
     """
+    return kept_verdict(source, cache_dir) or check(source, cache_dir, progress, workers)
+
+
+def kept_verdict(source: Source, cache_dir: Path) -> Verdict | None:
+    """The verdict of an earlier check, if no file was added, removed or changed since.
+
+    Errors: DataError where the folders are not laid out as they should be at all.
+    """
     kept = _kept(source, cache_dir)
     if kept and kept["about"] == _about(source) and kept["listing"] == _listing(source):
         return Verdict.from_json(kept["verdict"])
-    return check(source, cache_dir, progress, workers)
+    return None
 
 
 def require_clean(

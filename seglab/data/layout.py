@@ -12,7 +12,10 @@ _CLUTTER = re.compile(r"\..*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 def root_folder(name: str, root: str | os.PathLike | None, tree: str) -> Path:
     """The absolute path of `root`. Errors: DataError with the tree where it is no folder."""
     if root is None or not str(root):
-        raise DataError(f"dataset {name}: dataset.root is not set\nexpected there:\n{tree}")
+        raise DataError(
+            f"dataset {name}: where is it? Give dataset.root=FOLDER, or set the environment "
+            f"variable SEGLAB_{name.upper()} once for all.\nexpected there:\n{tree}"
+        )
     folder = Path(root).expanduser().absolute()
     if not folder.is_dir():
         raise layout_error(name, folder, tree, "no such folder")

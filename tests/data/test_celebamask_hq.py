@@ -101,6 +101,21 @@ def test_shuffled_counts_are_the_same_on_every_machine(celeba_root):
     assert split != ids(celeba_source(celeba_root, {**shuffled, "seed": 43}))
 
 
+def test_each_image_is_tested_on_in_one_fold(celeba_root):
+    everything = [f"{n:05d}" for n in range(30)]
+    tested, validated = [], []
+    for fold in range(1, 6):
+        split = ids(celeba_source(celeba_root, {"folds": 5, "fold": fold, "order": "index"}))
+        assert [len(split[name]) for name in ("train", "val", "test")] == [21, 3, 6]
+        assert sorted(sum(split.values(), [])) == everything
+        tested += split["test"]
+        validated += split["val"]
+    assert sorted(tested) == everything
+    assert len(set(validated)) == 15
+    shuffled = {"folds": 5, "fold": 1, "order": "shuffled", "seed": 42}
+    assert ids(celeba_source(celeba_root, shuffled))["test"] != everything[:6]
+
+
 def test_the_celeba_split_follows_the_original_photograph(celeba_root):
     codes = [(0, 0, 1, 2, 0)[n % 5] for n in range(30)]
     write_celeba_lists(celeba_root, codes)
@@ -149,11 +164,18 @@ def test_the_folder_above_is_recognised(celeba_root):
     ("split", "match"),
     [
         ("celebahq", "=celebahq"),
-        ({"counts": [20, 6, 4]}, "expected counts, order and seed"),
-        ({"counts": [20, 6, 4], "order": "index", "sed": 1}, "expected counts, order and seed"),
+        ({"counts": [20, 6, 4]}, "expected counts, or folds and fold; order; and seed"),
+        (
+            {"counts": [20, 6, 4], "order": "index", "sed": 1},
+            "expected counts, or folds and fold; order; and seed",
+        ),
         ({"counts": [20, 10], "order": "index"}, r"counts=\[20, 10\]"),
         ({"counts": [20, 6, 4], "order": "random"}, "order=random"),
         ({"counts": [20, 6, 4], "order": "shuffled", "seed": None}, "seed is not set"),
+        ({"counts": [20, 6, 4], "folds": 5, "fold": 1, "order": "index"}, "expected counts, or"),
+        ({"fold": 1, "order": "index"}, "expected counts, or folds and fold"),
+        ({"folds": 5, "fold": 6, "order": "index"}, r"fold=6, expected 1 \.\. folds=5"),
+        ({"folds": 2, "fold": 1, "order": "index"}, "folds=2, 3 or more"),
     ],
 )
 def test_a_wrong_split_names_the_key(celeba_root, split, match):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue
 
 from seglab.data.preprocess import Preprocess
 from seglab.data.source import IGNORE, Source
@@ -56,8 +56,10 @@ def test_starts_with_its_licence_and_its_command(name):
 
 @pytest.mark.parametrize("name", ["celebamask_hq", "cityscapes"])
 def test_a_root_must_be_given(name):
-    with pytest.raises(MissingMandatoryValue, match=r"root"):
-        _ = composed(name).root
+    with pytest.raises(
+        InstantiationException, match=rf"dataset\.root=FOLDER.*SEGLAB_{name.upper()}"
+    ):
+        build(composed(name))
 
 
 def test_the_celeba_split_is_one_word_on_the_command_line(celeba_root):
