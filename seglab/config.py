@@ -30,7 +30,7 @@ CONFIGS = _BESIDE if _BESIDE.is_dir() else Path.cwd() / "configs"  # installed e
 ALLOWED = ("seglab", "torch", "segmentation_models_pytorch", "torchmetrics", "lightning", "monai")
 KEYS = {
     "dataset", "model", "encoder", "loss", "optimizer", "trainer", "logger", "experiment", "seed",
-    "metrics", "data", "results_dir", "cache_dir", "allow", "rerun",
+    "metrics", "data", "results_dir", "cache_dir", "allow", "keep_checkpoints", "rerun",
 }  # fmt: skip
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # may raise these
 DATASET_KEYS = ("size", "pad", "mean", "std", "recipe")  # for seglab, not for the data set's class
@@ -113,6 +113,7 @@ class Settings:
     results_dir: Path
     cache_dir: Path
     allow: tuple[str, ...]
+    keep_checkpoints: bool
     rerun: str  # no | yes | stale
 
 
@@ -299,6 +300,8 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
     seed = tree["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed={seed}: must be a whole number from 0 to 2**32 - 1.")
+    if not isinstance(tree["keep_checkpoints"], bool):
+        raise ConfigError(f"keep_checkpoints={tree['keep_checkpoints']}: must be true or false.")
     rerun = {True: "yes", False: "no"}.get(tree["rerun"], tree["rerun"])
     if rerun not in ("no", "yes", "stale"):
         raise ConfigError(f"rerun={rerun}: must be true, false or stale.")
@@ -315,6 +318,7 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
         results_dir=Path(str(tree["results_dir"])).expanduser().absolute(),
         cache_dir=Path(str(tree["cache_dir"])).expanduser().absolute(),
         allow=tuple(tree["allow"] or ()),
+        keep_checkpoints=tree["keep_checkpoints"],
         rerun=rerun,
     )
 

@@ -499,6 +499,9 @@ class Run:
             data_on_device_bytes=self.resident_bytes,
             tracker=self.mirror.state,
         )
+        if not self.settings.keep_checkpoints:
+            for name in CHECKPOINTS:
+                (self.draft / f"{name}.ckpt").unlink(missing_ok=True)
         root = self.settings.tree["dataset"].get("root")
         replaced = self.folder.before_the_data_changed(self.record["science"], root)
         if self.folder.final.exists():
@@ -700,6 +703,7 @@ def quieten() -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists.*",
         ".*GPU available but not used.*",
+        ".*The `srun` command is available.*",
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*`training_step` returned `None`.*",
     ):

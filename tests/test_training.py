@@ -201,6 +201,11 @@ def test_a_finished_run_is_not_done_again_unless_told(tiny, finished, capfd, mon
     assert record.read_record(kept)["finished"] == before[0]
 
 
+def test_a_finished_run_may_go_without_its_checkpoints(tiny):
+    finished = experiment.run(tiny("loss=ce", "trainer.max_steps=1", "keep_checkpoints=false"))
+    assert {path.name for path in finished.iterdir()} == FILES - {"best.ckpt", "last.ckpt"}
+
+
 def test_a_run_of_other_code_is_stale_and_left_alone_unless_told(tiny, capfd, monkeypatch):
     overrides = ("loss=ce", "trainer.max_steps=1")
     finished = experiment.run(tiny(*overrides))
