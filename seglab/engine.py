@@ -112,6 +112,8 @@ class Engine(lightning.LightningModule):
     def _begin_epoch(self) -> None:
         """A fresh stream for each epoch: a resumed run draws what an unbroken one would."""
         seed_everything(stream(self.seed, 1, self.current_epoch, self.global_rank))
+        if hasattr(self.loss, "set_epoch"):  # its weights change from epoch to epoch
+            self.loss.set_epoch(self.current_epoch + 1)
         self.train_counts = self.train_loss = None
         self.train_images = 0
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)

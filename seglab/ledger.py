@@ -123,6 +123,9 @@ class Ledger(lightning.Callback):
                 ("val", validation, end - middle),
             )
         ]
+        weights = getattr(pl_module.loss, "weights_in_use", dict)()
+        for row in rows:
+            row |= {f"weight_{term}": weight for term, weight in weights.items()}
         self.rows.extend(rows)
         biou = rows[1]["biou"]
         if biou > self.best_biou or not self.best_epoch:

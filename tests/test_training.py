@@ -201,6 +201,16 @@ def test_a_finished_run_is_not_done_again_unless_told(tiny, finished, capfd, mon
     assert record.read_record(kept)["finished"] == before[0]
 
 
+def test_a_loss_whose_weights_change_is_told_the_epoch_and_leaves_them_in_the_rows(tiny):
+    weight = "loss.terms.boundary.weight"
+    rule = (f"{weight}.rule=linear", f"{weight}.value=0.25", f"{weight}.highest=0.6")
+    finished = experiment.run(tiny("loss=boundary_tversky", *rule, "trainer.epochs=3"))
+    epochs = pd.read_csv(finished / "epochs.csv")
+    train = epochs[epochs["split"] == "train"]
+    assert list(train["weight_boundary"]) == [0.25, 0.5, 0.6]
+    assert list(train["weight_tversky"]) == [0.75, 0.5, 0.4]
+
+
 def test_a_finished_run_may_go_without_its_checkpoints(tiny):
     finished = experiment.run(tiny("loss=ce", "trainer.max_steps=1", "keep_checkpoints=false"))
     assert {path.name for path in finished.iterdir()} == FILES - {"best.ckpt", "last.ckpt"}

@@ -31,10 +31,8 @@ def boundary_weights(labels: Tensor, distance: str) -> Tensor:
     Args:
         labels: (B, H, W) or (B, D, H, W) integers below 256. distance: see `Dist`.
     """
-    depth = _root(squared_euclidean(labels)) if distance == "euclidean" else chessboard(labels)
-    depth, index = depth.flatten(1), labels.flatten(1).long()  # (B, N)
-    depth.nan_to_num_(posinf=0.0)  # nothing lies outside the class
-    deepest = depth.new_zeros(len(labels), IGNORE + 1).scatter_reduce_(1, index, depth, "amax")
+    depth = root(squared_euclidean(labels)) if distance == "euclidean" else chessboard(labels)
+    depth, index, deepest = by_class(depth, labels)
     flat = deepest <= 1  # D is the same on the whole class: w = ((D + 1) - D) / 1
     top = torch.where(flat, deepest + 1, deepest)
     scale = torch.where(flat, 1.0, 1 / (deepest - 1))
@@ -42,7 +40,18 @@ def boundary_weights(labels: Tensor, distance: str) -> Tensor:
     return (top.gather(1, index) - depth).mul_(scale.gather(1, index)).view(labels.shape)
 
 
-def _root(squared: Tensor) -> Tensor:
+def by_class(depth: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, H, W) distances and labels -> both as (B, N), and (B, 256) the deepest of each label.
+
+    Where nothing lies outside a class the distance is infinite: it becomes 0, in place.
+    """
+    depth, index = depth.flatten(1), labels.flatten(1).long()
+    depth.nan_to_num_(posinf=0.0)
+    deepest = depth.new_zeros(len(labels), IGNORE + 1).scatter_reduce_(1, index, depth, "amax")
+    return depth, index, deepest
+
+
+def root(squared: Tensor) -> Tensor:
     """The nearest float32 to each root. On the CPU, torch's (MKL's) can be one rounding off."""
     if squared.device.type != "cpu":
         return squared.sqrt()

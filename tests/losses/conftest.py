@@ -1,4 +1,4 @@
-"""Every file of configs/loss as a fixture, and random batches for it."""
+"""Every file of configs/loss as a fixture, with each number of channels that it is made for."""
 
 from pathlib import Path
 
@@ -9,13 +9,32 @@ from omegaconf import OmegaConf
 LOSSES = sorted((Path(__file__).parents[2] / "configs" / "loss").glob("*.yaml"))
 
 
-@pytest.fixture(params=LOSSES, ids=lambda path: path.stem)
-def loss(request):
-    """Each loss, with the hyper-parameters of its file."""
-    return instantiate(OmegaConf.load(request.param))
+def built(path):
+    """The loss of a file, with the hyper-parameters of that file."""
+    return instantiate(OmegaConf.load(path), _convert_="all")
 
 
-@pytest.fixture(params=[1, 4], ids=["binary", "multiclass"])
-def channels(request):
-    """C: 1 is the binary task."""
+CASES = [
+    pytest.param((path, channels), id=f"{path.stem}-{name}")
+    for path in LOSSES
+    for channels, name in ((1, "binary"), (4, "multiclass"))
+    if channels == 1 or "classes" not in getattr(built(path), "not_promised", {})
+]
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    """A file and C."""
     return request.param
+
+
+@pytest.fixture
+def loss(case):
+    """Each loss."""
+    return built(case[0])
+
+
+@pytest.fixture
+def channels(case):
+    """C: 1 is the binary task."""
+    return case[1]

@@ -32,7 +32,7 @@ def test_dice_focal_is_dice_plus_focal(seed, channels):
     logits, target = batch(seed, channels)
     logits = logits.double()
     found = value_and_gradient(DiceFocal(0.7, 1.5), logits, target)
-    parts = [value_and_gradient(part, logits, target) for part in (Dice(0.7), Focal(1.5))]
+    parts = [value_and_gradient(part, logits, target) for part in (Dice(0.7), Focal(1.5, 1.0))]
     torch.testing.assert_close(found, tuple(map(sum, zip(*parts, strict=True))))
     expected = value_and_gradient(reference.dice_focal, logits, target)
     torch.testing.assert_close(value_and_gradient(DiceFocal(1.0, 2.0), logits, target), expected)

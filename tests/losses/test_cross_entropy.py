@@ -23,7 +23,7 @@ from .batches import IGNORE, batch, value_and_gradient
 def test_value_and_gradient_are_those_of_the_textbook(seed, channels, gamma):
     logits, target = batch(seed, channels)
     logits = logits.double()
-    found = value_and_gradient(Focal(gamma), logits, target)
+    found = value_and_gradient(Focal(gamma, 1.0), logits, target)
     expected = value_and_gradient(lambda *pair: reference.focal(*pair, gamma), logits, target)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
 
@@ -48,7 +48,7 @@ def test_binary_cross_entropy_is_that_of_torch():
 
 def test_focal_at_gamma_zero_is_cross_entropy(channels):
     pair = batch(3, channels)
-    found = value_and_gradient(Focal(0.0), *pair)
+    found = value_and_gradient(Focal(0.0, 1.0), *pair)
     torch.testing.assert_close(found, value_and_gradient(CrossEntropy(), *pair))
 
 
@@ -58,7 +58,7 @@ def test_hand_example():
     logits, target = p.log().T.reshape(1, 2, 1, 3), torch.tensor([[[0, 1, IGNORE]]])
     assert math.isclose(CrossEntropy()(logits, target), 1.5 * math.log(2), rel_tol=1e-6)
     expected = (1 / 4 + 2 * 9 / 16) * math.log(2) / 2
-    assert math.isclose(Focal(2.0)(logits, target), expected, rel_tol=1e-6)
+    assert math.isclose(Focal(2.0, 1.0)(logits, target), expected, rel_tol=1e-6)
 
 
 def test_hand_example_binary_counts_both_sides():
@@ -68,10 +68,10 @@ def test_hand_example_binary_counts_both_sides():
     expected = -(math.log(1 / 4) + math.log(3 / 4)) / 2
     assert math.isclose(CrossEntropy()(logits, target), expected, rel_tol=1e-6)
     expected = -(9 / 16 * math.log(1 / 4) + 1 / 16 * math.log(3 / 4)) / 2
-    assert math.isclose(Focal(2.0)(logits, target), expected, rel_tol=1e-6)
+    assert math.isclose(Focal(2.0, 1.0)(logits, target), expected, rel_tol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy(), Focal(2.0)])
+@pytest.mark.parametrize("loss", [CrossEntropy(), Focal(2.0, 1.0)])
 def test_each_valid_pixel_of_the_batch_counts_the_same(loss, channels):
     logits, target = batch(4, channels, images=2, ignored=0.0)
     target[0, 3:] = IGNORE  # 3 rows of 12 remain in image 0
@@ -79,7 +79,7 @@ def test_each_valid_pixel_of_the_batch_counts_the_same(loss, channels):
     torch.testing.assert_close(loss(logits, target), (3 * first + 12 * second) / 15)
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy(), Focal(2.0)])
+@pytest.mark.parametrize("loss", [CrossEntropy(), Focal(2.0, 1.0)])
 def test_a_batch_without_a_valid_pixel_costs_nothing(loss, channels):
     logits, target = batch(5, channels)
     assert loss(logits, torch.full_like(target, IGNORE)) == 0
@@ -90,6 +90,6 @@ def test_focal_is_finite_where_the_prediction_is_sure(channels, gamma):
     _, target = batch(6, channels, ignored=0.0)
     for height in (1.0, 9.0, 30.0, 1e4):
         z = torch.full((3, channels, *target.shape[1:]), height)
-        value, gradient = value_and_gradient(Focal(gamma), z, target.clamp(max=1))
+        value, gradient = value_and_gradient(Focal(gamma, 1.0), z, target.clamp(max=1))
         assert value.isfinite()
         assert gradient.isfinite().all()

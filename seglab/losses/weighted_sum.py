@@ -1,0 +1,94 @@
+"""Losses added up, with weights that may change from epoch to epoch.
+
+Bakos 2022, section 5.2.2:  L1 + alpha L2  and  (1 - alpha) L1 + alpha L2, where alpha is a constant
+or a function of the epoch k = 1, 2, ...
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+REST = "rest"
+
+
+RULES = ("constant", "linear", "exponential", "step")
+
+
+class Schedule:
+    """Epoch k = 1, 2, ... -> weight, at most `highest`.
+
+    Args:
+        rule: "constant" is value; "linear" k value; "exponential" 1 - exp(-value k); "step" value
+            in the first `every` epochs, and `change` more after each `every`.
+        change, every: of "step"; the other rules do not look at them.
+
+    Errors: ValueError for another rule, or steps of no length.
+    """
+
+    def __init__(self, rule: str, value: float, change: float, every: int, highest: float) -> None:
+        if rule not in RULES:
+            raise ValueError(f"rule={rule}: must be one of {', '.join(RULES)}")
+        if every < 1:
+            raise ValueError(f"every={every}: must be at least 1")
+        self.rule, self.value, self.change = rule, value, change
+        self.every, self.highest = every, highest
+
+    def __call__(self, epoch: int) -> float:
+        """The weight in epoch 1, 2, ..."""
+        found = {
+            "constant": self.value,
+            "linear": epoch * self.value,
+            "exponential": -math.expm1(-self.value * epoch),
+            "step": self.value + self.change * ((epoch - 1) // self.every),
+        }[self.rule]
+        return min(found, self.highest)
+
+
+class WeightedSum(nn.Module):
+    """sum over the terms of weight(k) times loss.
+
+    The engine sets the epoch before each one (`set_epoch`); before that it is the first.
+
+    Args:
+        terms: name -> {"loss": a loss, "weight": a schedule, or the word "rest" for one term at
+            most: 1 minus the other weights}.
+
+    Errors: ValueError for no term, a term with other keys, or two that take the rest.
+    """
+
+    def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        for name, term in terms.items():
+            if set(term) != {"loss", "weight"}:
+                raise ValueError(f"terms.{name} has {sorted(term)}, expected loss and weight")
+        self.losses = nn.ModuleDict({name: term["loss"] for name, term in terms.items()})
+        self.schedules: dict[str, Schedule | str] = {n: t["weight"] for n, t in terms.items()}
+        resting = [name for name, weight in self.schedules.items() if weight == REST]
+        if not terms or len(resting) > 1:
+            raise ValueError(
+                f"terms={list(terms)}: at least one, and one with weight: rest at most"
+            )
+        self.not_promised = {
+            what: why
+            for loss in self.losses.values()
+            for what, why in getattr(loss, "not_promised", {}).items()
+        }
+        self.epoch = 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """1, 2, ... as in epochs.csv."""
+        self.epoch = epoch
+
+    def weights_in_use(self) -> dict[str, float]:
+        """Term -> its weight in this epoch."""
+        given = {n: s(self.epoch) for n, s in self.schedules.items() if not isinstance(s, str)}
+        rest = 1 - sum(given.values())
+        return {name: given.get(name, rest) for name in self.schedules}
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """logits (B, C, H, W), target (B, H, W) integers -> ()."""
+        weights = self.weights_in_use()
+        terms = [weights[name] * loss(logits, target) for name, loss in self.losses.items()]
+        return sum(terms[1:], terms[0])
