@@ -6,6 +6,7 @@ loader may make the weights beforehand (`plane`); a loss that is given none make
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -77,6 +78,8 @@ class ShapeAware(WeightedCrossEntropy):
         w0: height of the second term. sigma: its width, in pixels or in the unit of `spacing`.
         spacing: size of a pixel along each axis; None is 1.
     """
+
+    not_promised: ClassVar = {"permutation": "class 0 is the background, and has no objects"}
 
     def __init__(
         self,

@@ -75,6 +75,8 @@ class WeightedSum(nn.Module):
             for loss in self.losses.values()
             for what, why in getattr(loss, "not_promised", {}).items()
         }
+        lowest = [getattr(loss, "optimum", 0.0) for loss in self.losses.values()]
+        self.optimum = 0.0 if all(value == 0 for value in lowest) else None
         self.epoch = 1
 
     def set_epoch(self, epoch: int) -> None:
