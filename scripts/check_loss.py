@@ -1,8 +1,8 @@
 """What a loss holds: python scripts/check_loss.py TARGET [key=value ...]
 
-TARGET is the name of a file in configs/loss (dist), or module:Class of any package
-(segmentation_models_pytorch.losses:DiceLoss); key=value are arguments of it. A class that takes a
-`mode` is given binary and multiclass in turn. Each check ends in pass, fail with the
+TARGET is a name in configs/loss (dist), a file of yours (theirs.yaml), or module:Class of any
+package (segmentation_models_pytorch.losses:DiceLoss); key=value are its arguments. A class that
+takes a `mode` is given binary and multiclass in turn. Each check ends in pass, fail with the
 counter-example, or not promised. The exit code is 1 where something fails.
 """
 
@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import yaml
 from bench_measure import KEEPS_MEMORY, RETURNS_MEMORY, Group, peaks_in_children, timed
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from seglab import config, conformance
 from seglab.errors import ConfigError
@@ -62,6 +64,8 @@ def main() -> int:
 
 def built(target: str, arguments: list[str], channels: int) -> Any:
     """The loss for a task. Errors: ConfigError that says what is wrong with TARGET."""
+    if target.endswith((".yaml", ".yml")):
+        return of_file(target)
     if ":" not in target:
         overrides = [f"loss.{argument}" for argument in arguments]
         settings = config.read(*config.compose([f"loss={target}", "logger=none", *overrides]))
@@ -82,6 +86,16 @@ def built(target: str, arguments: list[str], channels: int) -> Any:
             f"{target}: cannot be built with {values or 'no arguments'}: {error}. "
             "Give its arguments as key=value."
         ) from None
+
+
+def of_file(path: str) -> Any:
+    """The loss of a YAML file. Errors: ConfigError that names the file."""
+    try:
+        return instantiate(OmegaConf.load(path), _convert_="all")
+    except OSError:
+        raise ConfigError(f"{path}: there is no such file.") from None
+    except Exception as error:  # whatever a constructor raises
+        raise ConfigError(f"{path}: cannot be built: {error}") from None
 
 
 def contenders(loss: Any, channels: int, side: int) -> Group:
