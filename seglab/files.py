@@ -118,3 +118,15 @@ def locked(path: Path, what: str) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock file `path`. It is asked, and not taken over."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
