@@ -95,7 +95,7 @@ def run(settings: Settings) -> Path:
         device = choose_device(settings)
         record.check_writable(settings.results_dir)
         data = open_data(settings, main=main)
-        science, folder = identify(settings, device, data)
+        science, folder = identify(settings, device, data.fingerprint)
     done = finished_before(settings, science, folder)
     if done is not None:
         return done
@@ -215,9 +215,9 @@ def local_rank() -> int:
 
 
 def identify(
-    settings: Settings, device: Device, data: Data
+    settings: Settings, device: Device, fingerprint: str | None
 ) -> tuple[dict[str, Any], record.RunFolder]:
-    """What the run is, and the folder that is named after it."""
+    """What the run is, and the folder that is named after it; fingerprint: of the data."""
     trainer = settings.trainer
     training = {
         "precision": device.precision,
@@ -229,7 +229,7 @@ def identify(
     }
     encoder = settings.tree["encoder"]
     weights = models.identity(encoder["weights"])
-    science = record.science(settings.tree, training, weights, data.fingerprint)
+    science = record.science(settings.tree, training, weights, fingerprint)
     hash_ = files.sha256_json(science)
     id_ = record.run_id(settings.choices, encoder["name"], settings.seed, hash_)
     return science, record.RunFolder(settings.results_dir, id_)
@@ -269,7 +269,11 @@ class Run:
                 "name": device.name,
                 "count": settings.trainer.world_size,
             },
-            "dataset": {"classes": list(data.source.classes), "test_split": data.source.test_split},
+            "dataset": {
+                "classes": list(data.source.classes),
+                "test_split": data.source.test_split,
+                "test_images": data.source.test_images(),
+            },
         }
 
     # ------------------------------------------------------------ the whole, and how it can end

@@ -61,7 +61,7 @@ NUMBERS_COME_FROM = [
 
 
 def science(
-    tree: dict[str, Any], training: dict[str, Any], weights: str | None, fingerprint: str
+    tree: dict[str, Any], training: dict[str, Any], weights: str | None, fingerprint: str | None
 ) -> dict[str, Any]:
     """All that can change the numbers of a run, and nothing else.
 
@@ -69,7 +69,7 @@ def science(
         tree: the resolved configuration.
         training: what of section `trainer` matters (precision, epochs, batch size, limits).
         weights: models' identity of encoder.weights: a file by its content, not by its path.
-        fingerprint: of the data.
+        fingerprint: of the data; None where it is not known.
     """
     kept = {section: tree[section] for section in SCIENTIFIC}
     for section, keys in NOT_SCIENTIFIC.items():
@@ -203,10 +203,15 @@ class RunFolder:
             )
         return True
 
+    @property
+    def lock(self) -> Path:
+        """The file that a process locks while it works on the run."""
+        return self.draft.with_name(f".{self.id}.lock")
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """No second process works on this run meanwhile. Errors: RunError naming the holder."""
-        with files.locked(self.results / "drafts" / f".{self.id}.lock", f"run {self.id}"):
+        with files.locked(self.lock, f"run {self.id}"):
             yield
 
     def open_draft(self) -> None:

@@ -117,7 +117,7 @@ def test_a_cell_has_the_name_of_the_run_that_train_would_do(grid, tiny):
     settings = tiny("loss=ce")
     device = experiment.choose_device(settings)
     data = experiment.open_data(settings, main=True)
-    _, folder = experiment.identify(settings, device, data)
+    _, folder = experiment.identify(settings, device, data.fingerprint)
     (cell,) = grid("loss=ce")
     assert cell.run_id == folder.id
     assert cell.images == {"train": 6, "val": 5, "test": 3}

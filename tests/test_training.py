@@ -291,7 +291,7 @@ def identity(settings):
     experiment.quieten()
     device = experiment.choose_device(settings)
     data = experiment.open_data(settings, main=True)
-    return experiment.identify(settings, device, data)[1].id
+    return experiment.identify(settings, device, data.fingerprint)[1].id
 
 
 @pytest.mark.parametrize(

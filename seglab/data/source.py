@@ -105,6 +105,10 @@ class Source(ABC):
         Errors: DataError naming the file, what is wrong and what to do.
         """
 
+    def test_images(self) -> int:
+        """How many images the test samples show: windows of one image are not independent."""
+        return len({sample.files or sample.id for sample in self.samples(self.test_split)})
+
     def layout_faults(self) -> list[Fault]:
         """Faults of the folders that no single sample shows: files without a partner, counts."""
         return []

@@ -17,8 +17,8 @@ class UNet(nn.Module):
 
     Ronneberger, Fischer, Brox. "U-Net: convolutional networks for biomedical image segmentation."
     MICCAI 2015. https://arxiv.org/abs/1505.04597 : on each level two 3 x 3 convolutions, max
-    pooling on the way down, 2 x 2 up-convolutions and concatenation on the way up. As since usual, the
-    convolutions are padded and followed by batch normalisation.
+    pooling on the way down, 2 x 2 up-convolutions and concatenation on the way up. As is usual
+    since, the convolutions are padded and followed by batch normalisation.
 
     Args:
         classes: channels of the logits.

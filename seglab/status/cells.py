@@ -5,7 +5,6 @@ Each cell is composed by itself, exactly as the sweep composes it: a tenth of a 
 
 import sys
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -132,8 +131,7 @@ def _cell(line: tuple[str, ...], settings: Settings, verdict: Verdict | None) ->
 
     device = experiment.choose_device(settings)
     fingerprint = None if verdict is None else verdict.fingerprint
-    data = SimpleNamespace(fingerprint=fingerprint)  # all that an identity needs of the data
-    science, _ = experiment.identify(settings, device, data)  # type: ignore[arg-type]
+    science, _ = experiment.identify(settings, device, fingerprint)
     images = None if verdict is None else _images(verdict.counts, science["training"])
     return Cell(settings.choices, science, line, images, settings.trainer.world_size)
 

@@ -79,7 +79,7 @@ def look(results: Path) -> Shelf:
             else:
                 if found is not None:
                     shelf.by_cell[found.cell.key].append(found)
-                elif _is_locked(folder):
+                elif files.is_locked(folder.lock):
                     shelf.starting.add(folder.id)
     return shelf
 
@@ -101,14 +101,10 @@ def _unfinished(folder: RunFolder) -> Found | None:
         _cell(kept),
         kept,
         is_finished=False,
-        is_locked=_is_locked(folder),
+        is_locked=files.is_locked(folder.lock),
         epoch=epoch,
         epoch_seconds=seconds,
     )
-
-
-def _is_locked(folder: RunFolder) -> bool:
-    return files.is_locked(folder.draft.with_name(f".{folder.id}.lock"))
 
 
 def _cell(kept: dict[str, Any]) -> Cell:

@@ -109,6 +109,11 @@ def test_the_window_shows_the_image_at_its_place(nuclei):
         np.testing.assert_array_equal(window[..., channel], image[64:192, 176:304])
 
 
+def test_however_many_test_windows_they_are_one_image():
+    source = NucleiStrips(window=32, stride=32)
+    assert (len(source.samples("test")), source.test_images()) == (48, 1)
+
+
 def test_ids_name_the_window_and_are_unique(nuclei):
     ids = [sample.id for split in nuclei.splits for sample in nuclei.samples(split)]
     assert len(set(ids)) == len(ids)

@@ -176,6 +176,11 @@ def test_a_split_without_a_number_of_images_is_refused():
         shapes(images={"train": 3})
 
 
+def test_drawn_images_are_images_of_their_own():
+    source = shapes()
+    assert source.test_images() == len(source.samples("test")) > 1
+
+
 def test_options_hold_every_argument():
     source = shapes()
     config = yaml.safe_load(
