@@ -229,7 +229,8 @@ def warnings(a: Evaluated, b: Evaluated) -> list[str]:
             f"Note: they differ in more than one thing ({', '.join(differ)}), so no one of these "
             "is shown to be the cause."
         )
-    if first.get("code") != second.get("code"):
+    both = set(first["code"]) & set(second["code"])
+    if any(first["code"][name] != second["code"][name] for name in both):
         lines.append("Note: they were made by different versions of the code.")
     left_out = set(a.run.ratios) ^ set(b.run.ratios)
     if left_out:

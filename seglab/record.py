@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ import yaml
 from seglab import files
 from seglab.errors import RunError
 
+HERE = Path(__file__).parent
 SCHEMA = 1
 SCIENTIFIC = ("dataset", "model", "encoder", "loss", "optimizer", "metrics", "seed")
 NOT_SCIENTIFIC = {"dataset": ("root", "recipe")}
@@ -47,6 +49,7 @@ PACKAGES = [
 NUMBERS_COME_FROM = [
     "ops.py",
     "distance.py",
+    "kernels",
     "losses",
     "metrics",
     "scores.py",
@@ -85,16 +88,44 @@ def run_id(choices: dict[str, str], encoder: str, seed: int, hash_: str) -> str:
     return "-".join(str(part).replace("/", "_") for part in parts)
 
 
+def code_in_use() -> dict[str, str]:
+    """Name -> hash of our source files that make numbers and are loaded in this process.
+
+    Another loss or another data set may change, or come, and a run stays what it was.
+    """
+    loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    names = {
+        path.relative_to(HERE).as_posix()
+        for path in (Path(file) for file in loaded if file)
+        if path.is_relative_to(HERE)
+    }
+    return {
+        name: _hash_of(name) for name in sorted(names) if name.split("/")[0] in NUMBERS_COME_FROM
+    }
+
+
+def changed_code(code: dict[str, str]) -> list[str]:
+    """The files of `code_in_use` that are no longer what they were."""
+    return [name for name, hash_ in code.items() if _hash_of(name) != hash_]
+
+
 @functools.cache
+def _hash_of(name: str) -> str:
+    path = HERE / name
+    return files.sha256_file(path)[:16] if path.exists() else "gone"
+
+
 def code_hash() -> str:
-    """Hash of the source files that make the numbers."""
-    here = Path(__file__).parent
-    paths = [
-        path
-        for name in NUMBERS_COME_FROM
-        for path in ([here / name] if name.endswith(".py") else sorted((here / name).rglob("*.py")))
-    ]
-    return files.sha256_tree(paths, here)
+    """Hash of all source files that make numbers."""
+    rooms = [HERE / name for name in NUMBERS_COME_FROM]
+    return files.sha256_tree(
+        [
+            path
+            for room in rooms
+            for path in ([room] if room.suffix else sorted(room.rglob("*.py")))
+        ],
+        HERE,
+    )
 
 
 def stale_reason(found: dict[str, Any], science: dict[str, Any]) -> str | None:
@@ -105,16 +136,17 @@ def stale_reason(found: dict[str, Any], science: dict[str, Any]) -> str | None:
     """
     if found["science"]["data"] != science["data"]:
         return "it was trained on other data"
-    if found.get("code") != code_hash():
-        return "the code that makes its numbers has changed since"
+    changed = changed_code(found["code"])
+    if changed:
+        shown = ", ".join(changed[:3]) + ", ..." * (len(changed) > 3)
+        return f"the code that makes its numbers has changed since: {shown}"
     return None
 
 
 def plane_key(loss: dict[str, Any]) -> str:
     """Stands for all that changes a loss's plane of weights: its section, and the code."""
-    here = Path(__file__).parent
-    code = [here / "distance.py", *sorted((here / "losses").rglob("*.py"))]
-    return files.sha256_json([loss, files.sha256_tree(code, here)])
+    code = [HERE / "distance.py", *sorted((HERE / "losses").rglob("*.py"))]
+    return files.sha256_json([loss, files.sha256_tree(code, HERE)])
 
 
 # ---------------------------------------------------------------- provenance
@@ -124,7 +156,7 @@ def provenance() -> dict[str, Any]:
     """Commit and uncommitted change of the checkout, versions, machine."""
     return {
         **_git(Path(__file__).resolve().parents[1]),
-        "code": code_hash(),
+        "code": code_in_use(),
         "versions": {"python": platform.python_version(), **_versions()},
         "platform": platform.platform(),
     }

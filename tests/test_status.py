@@ -56,7 +56,7 @@ def made(results):
             "science": science,
             "choices": cell.choices,
             "seed": cell.seed,
-            "code": record.code_hash(),
+            "code": record.code_in_use(),
             "device": {"kind": "cpu", "name": "cpu", "count": 1},
             "train_seconds": 8.0,
             "seconds": {"setup": 1.0, "fit": 9.0},
@@ -138,7 +138,7 @@ def test_each_state_is_told_with_its_reason(grid, checked, made, status):
     running = made(iou, "running", epochs=2)
     made(dice, "running", epochs=2)
     made(combo, "failed", reason="the loss is not finite")
-    made(dice_focal, "finished", code="of old")
+    made(dice_focal, "finished", code={"engine.py": "of old"})
     (made(focal, "finished") / "record.json").write_text("{")
     with record.RunFolder(running.parents[1], running.name).locked():
         lock = running.with_name(f".{running.name}.lock")
@@ -294,7 +294,7 @@ def test_the_time_left_is_the_sum_of_the_medians(grid, checked, made, results):
 
 def test_what_is_too_large_for_the_device_is_named_and_takes_no_hours(grid, made, results):
     ce, dist = grid("loss=ce,dist")
-    made(ce, "finished", data="d", code="of old", peak_memory_bytes=2 << 30)
+    made(ce, "finished", data="d", code={"engine.py": "of old"}, peak_memory_bytes=2 << 30)
     found = shelf.look(results)
     standings = [standing.judge(cell, found) for cell in (ce, dist)]
     figures = forecast.of_runs(found.all(), HERE)

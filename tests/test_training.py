@@ -66,6 +66,8 @@ def test_the_record_says_what_made_the_run(finished):
     assert found["parameters"] > 1_000_000
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["boundary_widths"] == {"0.02": 1, "0.005": 1}
+    tested = pd.read_parquet(finished / "images.parquet").query("split == 'test'")["image"]
+    assert found["dataset"]["test_images"] == tested.nunique()  # drawn, so each is one of its own
     assert 0 < found["peak_memory_share"] < 1
     assert set(found["seconds"]) == {"setup", "fit", "evaluate", "record"}
     assert yaml.safe_load((finished / "config.yaml").read_text())["loss"]["distance"] == "euclidean"
@@ -221,13 +223,16 @@ def test_a_run_of_other_code_is_stale_and_left_alone_unless_told(tiny, capfd, mo
     finished = experiment.run(tiny(*overrides))
     assert experiment.run(tiny(*overrides, "rerun=stale")) == finished
     assert "is finished" in capfd.readouterr().err  # it is not stale: nothing is done again
-    monkeypatch.setattr(record, "code_hash", lambda: "another")
+    changed = {**record.code_in_use(), "losses/cross_entropy.py": "another"}
+    monkeypatch.setattr(record, "_hash_of", lambda name: changed.get(name, "gone"))
     with monkeypatch.context() as patch:
         patch.setattr(experiment.Run, "do", lambda _: pytest.fail("it was done again"))
         assert experiment.run(tiny(*overrides)) == finished
-    assert "is stale: the code that makes its numbers has changed" in capfd.readouterr().err
+    assert "has changed since: losses/cross_entropy.py." in capfd.readouterr().err
     assert experiment.run(tiny(*overrides, "rerun=stale")) == finished
-    assert record.read_record(finished)["code"] == "another"
+    code = record.read_record(finished)["code"]
+    assert code["losses/cross_entropy.py"] == "another"
+    assert not {"tables/grid.py", "record.py", "config.py"} & set(code)
 
 
 def test_a_run_on_what_the_data_was_is_stale_and_left_alone_unless_told(
