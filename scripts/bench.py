@@ -17,11 +17,10 @@ import time
 import traceback
 from pathlib import Path
 
-from bench_measure import KEEPS_MEMORY, peak_bytes, rows_of, timed
+from bench_measure import KEEPS_MEMORY, THREADS, peak_bytes, rows_of, timed
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ("loss", "distance", "boundary", "surface", "data", "step", "train", "store")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main() -> int:
@@ -71,7 +70,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, help="instead of 9, or 3 with --quick (train: always 3, or 1)"
     )
-    parser.add_argument("--runs", type=int, help="made runs of section store, instead of 50")
+    parser.add_argument("--runs", type=int, help="made runs of section store, instead of 1008")
     parser.add_argument("--strict", action="store_true", help="a missed target is an error")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "bench")
     parser.add_argument("--readme", action="store_true", help="only make README.md anew")

@@ -25,6 +25,7 @@ KEEPS_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "268435456",
 }
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 RETURNS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # resident memory is then what is in use
 
 
@@ -37,9 +38,13 @@ class Missing:
 
 @dataclass(frozen=True)
 class Known:
-    """A contender whose time is arithmetic, such as bytes over bandwidth, or measured elsewhere."""
+    """A contender whose time is arithmetic, such as bytes over bandwidth, or measured elsewhere.
+
+    So may its peak be, of a whole process.
+    """
 
     seconds: tuple[float, ...]
+    process_bytes: int | None = None
 
 
 Contender = Callable[[], Any] | Missing | Known
@@ -52,6 +57,7 @@ class Target:
     measure:  time        ours / peer, at most        speed        peer / ours, at least
               ms          ours in ms, at most         units        ours in units, at most
               memory      ours / peer, at most        difference   of the results, at most
+              gib         peak of our process in GiB, at most
     """
 
     measure: str
@@ -68,6 +74,7 @@ class Target:
             "units": f"<= {limit} units",
             "memory": f"<= {limit} x the memory",
             "difference": f"difference <= {limit}",
+            "gib": f"<= {limit} GiB",
         }[self.measure]
 
     def judge(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -306,6 +313,7 @@ def _row(
         "floor_ratio": None if floor is None else _ratio(ours, floor, "median_ms"),
         "ms": ours.get("median_ms"),
         "units": ours.get("peak_units"),
+        "gib": ours.get("process_gib"),
         "difference": line.difference() if line.difference and measured else None,
     }
     judged = [target for target in line.targets if group.judged]
@@ -324,6 +332,8 @@ def _side(
         return side | {"not_measured": contender.reason}
     per_item = [1000 * s / group.items for s in seconds[name]]
     side |= {"median_ms": statistics.median(per_item), "min_ms": min(per_item)}
+    if isinstance(contender, Known) and contender.process_bytes is not None:
+        side["process_gib"] = contender.process_bytes / 2**30
     if name in peaks:
         side["peak_bytes"] = peaks[name]
         if group.unit_bytes:

@@ -82,7 +82,7 @@ class Sizes:
     train_shape: tuple[int, int] = (96, 128)
     train_batch: int = 8
     encoder: str = "resnet34"
-    runs: int = 50
+    runs: int = 1008  # 28 seeds of a grid of 36
     run_images: int = 500
     judged: bool = True
     memory: tuple[str, ...] | None = None  # the contenders whose peak is measured; None: all
@@ -92,7 +92,7 @@ SCALES = {
     "full": Sizes(rounds=9),
     "quick": Sizes(
         rounds=3, images=2, wide=None, surface_pairs=4, photos=2, step_images=2, step_side=192,
-        step_rounds=3, train_rounds=1, train_images=32, train_epochs=2, runs=10,
+        step_rounds=3, train_rounds=1, train_images=32, train_epochs=2, runs=36,
         memory=("dist, map given", "smp Dice"),
     ),
     "tiny": Sizes(

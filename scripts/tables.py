@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from seglab import config, files, scores, store
+from seglab import charts, config, files, scores, store
+from seglab.errors import RunError
 from seglab.tables import render
 from seglab.tables.every import every_sheet
-from seglab.tables.measured import Convention, Measured
+from seglab.tables.measured import Measured
 from seglab.tables.pizza import PIZZAS
 from seglab.tables.published import read
+from seglab.tables.readings import Convention, read_runs
 from seglab.tables.runs import __doc__ as RUNS_CAPTION
 from seglab.tables.runs import runs_table
 from seglab.tables.table31 import ROWS
@@ -33,25 +35,41 @@ def main() -> None:
     parser.add_argument(
         "--threshold", type=float, help="convergence of data sets without a published one"
     )
+    parser.add_argument(
+        "--figures", type=int, default=charts.MOST, help="groups of runs that are drawn, at most"
+    )
     given = parser.parse_args()
     output = given.output or given.results / "tables"
-    found = store.finished_runs(given.results)
+    found, damaged = store.survey(given.results)
     runs = [run for run in found if not run.is_trial]
     if len(runs) < len(found):
         print(f"{len(found) - len(runs)} runs cut short (trainer=debug) are left out")
-    measured = Measured(runs, Convention(given.aggregation, given.boundary_ratio, given.epoch))
-    sheets = every_sheet(read(given.published), measured, table31_losses(), given.threshold)
+    convention = Convention(given.aggregation, given.boundary_ratio, given.epoch)
+    readings, unreadable = read_runs(runs, convention)
+    damaged += unreadable
+    for error in damaged:
+        print(f"Warning: {error}", file=sys.stderr)
+    measured = Measured(readings, convention)
+    published = read(given.published)
+    sheets = every_sheet(published, measured, table31_losses(), given.threshold)
     for sheet in sheets:
         files.write_text(output / f"{sheet.name}.md", render.markdown(sheet))
         files.write_text(output / f"{sheet.name}.tex", render.latex(sheet))
         files.write_text(output / f"{sheet.name}.csv", render.tidy_csv(sheet))
     print(f"{output}: {len(sheets)} tables as .md, .csv, .tex")
-    if runs:
-        write(runs_table(runs), output / "runs", RUNS_CAPTION or "")
-    else:
+    if readings:
+        write(runs_table(readings), output / "runs", RUNS_CAPTION or "")
+        folder = output / "figures"
+        print(charts.write(measured, published, folder, given.threshold, given.figures))
+    elif not damaged:
         print(
-            f"{given.results / 'runs'} holds no finished run yet, so nothing is measured. "
+            f"{given.results / 'runs'} holds no finished run yet, so nothing is measured or drawn. "
             "`python train.py loss=dist model=unet` does one."
+        )
+    if damaged:
+        raise RunError(
+            f"{len(damaged)} folder(s) in {given.results / 'runs'} cannot be read and are in no "
+            "table: the warnings above name them. All else is written."
         )
 
 

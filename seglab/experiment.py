@@ -263,6 +263,7 @@ class Run:
             "choices": settings.choices,
             "seed": settings.seed,
             "started": earlier.get("started", self.started),
+            "pid": os.getpid(),
             "precision": device.precision,
             "device": {
                 "kind": device.kind,

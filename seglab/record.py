@@ -325,6 +325,15 @@ def read_record(folder: Path) -> dict[str, Any]:
         ) from None
 
 
+def note_death(results: Path, pid: int, reason: str) -> None:
+    """Says in the record of the run that process `pid` was doing that it died, and of what."""
+    for folder in (results / "drafts").glob("*/"):
+        with contextlib.suppress(RunError):
+            found = read_record(folder)
+            if found.get("status") == "running" and found.get("pid") == pid:
+                write_record(folder, {**found, "status": "interrupted", "reason": reason})
+
+
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_nan(v) for k, v in value.items()}

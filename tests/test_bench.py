@@ -191,6 +191,16 @@ def test_memory_is_in_units_and_as_a_ratio():
     assert [target["met"] for target in row["targets"]] == [True, False, True]
 
 
+def test_the_peak_of_a_whole_process_is_judged_in_gib():
+    targets = Target("gib", 1.5), Target("gib", 1.4)
+    line = Line("what", "tables.py", "other", targets)
+    made = group(lines=[line], floor=None)
+    made.contenders["tables.py"] = Known((1.0,), 3 * 2**29)
+    (row,) = bench_measure.rows_of(made, {"other": (1.0,), "tables.py": (1.0,)}, {}, "store")
+    assert [target["met"] for target in row["targets"]] == [True, False]
+    assert row["gib"] == 1.5
+
+
 def test_a_target_against_a_missing_peer_is_neither_met_nor_missed():
     row = row_of(Line("what", "ours", "absent", (Target("speed", 2),), lambda: 1 / 0))
     assert row["targets"][0]["met"] is None

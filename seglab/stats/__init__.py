@@ -8,7 +8,8 @@ share, 0 to 1, and so is a difference of two. Higher is better.
 What the numbers are about: an interval over images says what other images of the same kind would
 do to the SAME trained weights. Only several seeds say what training again would do. Where there is
 one image or one seed there is no interval over that unit: its bounds are NaN, and `reason` says so.
-Nor is there below six images: that one run is better on all five, chance alone brings about in 6 %.
+Nor is there below six images (that one run is better on all five, chance alone brings about in 6 %)
+or over two seeds (see `difference_over_seeds`).
 
 Choice of the interval. In simulation (tests/test_stats.py) the plain percentile interval covers
 too little with few images (of 95 %, 87 to 88 with 10 images, 92 to 94 with 20), BCa less still (85
@@ -19,6 +20,7 @@ interval for many. It is what `difference` gives.
 
 from seglab.stats.bootstrap import (
     FEWEST_IMAGES,
+    FEWEST_SEEDS,
     LEVEL,
     Difference,
     Score,
@@ -27,12 +29,14 @@ from seglab.stats.bootstrap import (
     difference_over_seeds,
     expanded_p,
     expanded_percentile,
+    howe_p,
     image_weights,
 )
 from seglab.stats.comparisons import (
     AgainstBest,
     SignedRank,
     against_best,
+    against_best_over_seeds,
     holm,
     per_image,
     signed_rank,
@@ -55,11 +59,13 @@ __all__ = [
     "CriticalDifference",
     "Difference",
     "FEWEST_IMAGES",
+    "FEWEST_SEEDS",
     "LEVEL",
     "Ranking",
     "Score",
     "SignedRank",
     "against_best",
+    "against_best_over_seeds",
     "bootstrap_scores",
     "difference",
     "difference_over_seeds",
@@ -67,6 +73,7 @@ __all__ = [
     "expanded_percentile",
     "friedman",
     "holm",
+    "howe_p",
     "image_weights",
     "kendall",
     "nemenyi",

@@ -1,5 +1,6 @@
 """Tables 4.1-4.6 and 4.12 of Gul's thesis (one network each), and 4.7, which counts their wins."""
 
+from seglab.tables import marks
 from seglab.tables.layout import Cell, Sheet, winners
 from seglab.tables.measured import Cellname, Measured, noise
 from seglab.tables.published import (
@@ -59,10 +60,20 @@ def _sheet(
 ) -> Sheet:
     cells = {}
     columns = {}
+    tested: dict[str, list[marks.Column]] = {dataset: [] for dataset in halves}
     for dataset, (split, metrics) in halves.items():
+        seeds = measured.seeds(dataset) if seed is None else [seed]
+        group = {
+            loss: [Cellname(dataset, model, encoder, loss, each) for each in seeds]
+            for loss in LOSSES
+        }
         for metric in metrics:
             column = f"{dataset}:{metric}"
             columns[column] = METRICS[metric]
+            told = {}
+            if metric in marks.METRICS:
+                tested[dataset].append(marks.column(group, split, metric, measured))
+                told = tested[dataset][-1].told
             for loss in LOSSES:
                 run = Cellname(dataset, model, encoder, loss, seed or 0)
                 all_seeds = measured.over_seeds(run, split, metric)
@@ -81,6 +92,7 @@ def _sheet(
                     contest=column,
                     ours=(OURS, column),
                     plus_minus=seed is None,
+                    told=told.get(loss),
                 )
     names = {**DATASETS, **{d: d for d in halves if d not in DATASETS}}
     return Sheet(
@@ -95,6 +107,7 @@ def _sheet(
         "CelebAMask-HQ numbers cannot be that (audit.md). Split: Cityscapes val, CelebAMask-HQ "
         f"test; one seed ({seed}), no plus-minus. In brackets: ours minus this.",
         facts=[*facts(halves, seed, measured), "In brackets: ours minus this.", SUPERIORITY],
+        marks=marks.sentences(tested),
         command=command(halves, f"model={model} encoder={encoder}", seed),
     )
 

@@ -11,7 +11,20 @@ from dataclasses import dataclass, field
 from seglab.tables.verdict import RULE, SCORE, Kind, difference, number, verdict
 
 FORMS = ("published", "measured", "compared")
+SAME = "\N{DAGGER}"  # after a number that cannot be told from the best of its column
 Key = tuple[str, str]  # row, column
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a test said of a number beside the best of its column.
+
+    Args:
+        verdict: best | same | apart. p: adjusted; None for the best itself.
+    """
+
+    verdict: str
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Cell:
         wrap: how the printed string is dressed.
         never: what stands for a number that was looked for and does not exist.
         plus_minus: whether `noise` is shown beside the measured value.
+        told: of the measured number; None where there was no test.
     """
 
     published: str = ""
@@ -44,6 +58,7 @@ class Cell:
     wrap: str = "{}"
     never: str = ""
     plus_minus: bool = False
+    told: Told | None = None
 
     @property
     def printed_number(self) -> float | None:
@@ -72,6 +87,7 @@ class Sheet:
         corner: what the row labels are; `rows` and `columns` are label by key.
         source: what the source says of its numbers: aggregation, split, seeds, plus-minus.
         facts: the same of the measured cells.
+        marks: what a mark behind a measured number means; empty where the table has none.
         command: makes the missing cells.
     """
 
@@ -84,6 +100,7 @@ class Sheet:
     heads: list[list[tuple[str, int]]] = field(default_factory=list)
     source: str = ""
     facts: list[str] = field(default_factory=list)
+    marks: str = ""
     command: str = ""
 
     def caption(self, form: str) -> str:
@@ -98,6 +115,8 @@ class Sheet:
         parts = [self.title, said, f"{filled} of {len(self.cells)} cells measured.", *self.facts]
         if form == "compared":
             parts.append(RULE)
+        elif self.marks and filled:
+            parts.append(self.marks)
         if filled < len(self.cells):
             parts.append(f"Missing cells: {self.command}")
         return " ".join(parts)
@@ -123,7 +142,8 @@ class Sheet:
             ours = self.cells[cell.ours].measured
             if ours is not None:
                 subscript = bracket(ours - cell.measured, cell.kind)
-        return Shown(_value(cell), subscript, wins)
+        same = cell.told is not None and cell.told.verdict == "same"
+        return Shown(_value(cell) + SAME * same, subscript, wins)
 
 
 def winners(cells: dict[Key, Cell]) -> set[Key]:

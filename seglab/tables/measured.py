@@ -11,30 +11,10 @@ import numpy as np
 import pandas as pd
 
 from seglab import scores
-from seglab.errors import RunError
-from seglab.store import StoredRun, counts_of
+from seglab.store import StoredRun
 from seglab.tables.published import LOSSES
+from seglab.tables.readings import Convention, Reading
 from seglab.tables.runs import choices
-
-
-@dataclass(frozen=True)
-class Convention:
-    """How counts become numbers: dataset | image, band width / diagonal, best | last."""
-
-    aggregation: str
-    ratio: float
-    epoch: str
-
-    def sentence(self) -> str:
-        """For a caption."""
-        how = {
-            "dataset": "counts summed over the images, ratio per class, mean over classes",
-            "image": "ratio per image and class, mean over the defined ones",
-        }[self.aggregation]
-        return (
-            f"Aggregation {self.aggregation} ({how}); boundary band {self.ratio:g} of the "
-            f"diagonal; {self.epoch} epoch."
-        )
 
 
 @dataclass(frozen=True)
@@ -58,33 +38,33 @@ class Measured:
     counted too.
     """
 
-    def __init__(self, runs: Iterable[StoredRun], convention: Convention) -> None:
+    def __init__(self, readings: Iterable[Reading], convention: Convention) -> None:
         self.convention = convention
         self.left_out: Counter[str] = Counter()
-        self.scores: dict[Cellname, dict[str, dict[str, float]]] = {}
-        self.curves: dict[Cellname, pd.Series] = {}
+        self.readings: dict[Cellname, Reading] = {}
         self.test_split: dict[str, str] = {}
         self._superiority: dict[Cellname, dict[str, float]] = {}
-        for run in self._chosen(sorted(runs, key=lambda run: run.record["run_id"])):
-            name = cellname(run)
-            self.scores[name] = _scores(run, convention)
-            self.curves[name] = _curve(run, convention)
-            self.test_split[name.dataset] = run.record["dataset"]["test_split"]
+        for reading in self._chosen(sorted(readings, key=lambda r: r.run.record["run_id"])):
+            name = cellname(reading.run)
+            self.readings[name] = reading
+            self.test_split[name.dataset] = reading.run.record["dataset"]["test_split"]
+        self.runs = {name: reading.run for name, reading in self.readings.items()}
+        self.scores = {name: reading.scores for name, reading in self.readings.items()}
+        self.curves = {name: reading.curve for name, reading in self.readings.items()}
 
-    def _chosen(self, runs: list[StoredRun]) -> list[StoredRun]:
-        protocols: dict[str, dict[str, list[StoredRun]]] = defaultdict(lambda: defaultdict(list))
-        for run in runs:
-            key = (run.record["choices"]["dataset"], fold_of(run.record) is None)
-            protocols[repr(key)][_protocol(run.record)].append(run)
-        kept: list[StoredRun] = []
+    def _chosen(self, readings: list[Reading]) -> list[Reading]:
+        protocols: dict[str, dict[str, list[Reading]]] = defaultdict(lambda: defaultdict(list))
+        for reading in readings:
+            key = (_dataset(reading), fold_of(reading.run.record) is None)
+            protocols[repr(key)][_protocol(reading.run.record)].append(reading)
+        kept: list[Reading] = []
         for group in protocols.values():
             most = max(sorted(group), key=lambda protocol: len(group[protocol]))
-            first: dict[Cellname, StoredRun] = {}
-            for run in group[most]:
-                first.setdefault(cellname(run), run)
+            first: dict[Cellname, Reading] = {}
+            for reading in group[most]:
+                first.setdefault(cellname(reading.run), reading)
             kept += first.values()
-        shown = Counter(run.record["choices"]["dataset"] for run in kept)
-        self.left_out = Counter(run.record["choices"]["dataset"] for run in runs) - shown
+        self.left_out = Counter(map(_dataset, readings)) - Counter(map(_dataset, kept))
         return kept
 
     def datasets(self) -> list[str]:
@@ -164,6 +144,10 @@ def fold_of(record: dict[str, Any]) -> int | None:
     return None if fold is None else int(fold)
 
 
+def _dataset(reading: Reading) -> str:
+    return reading.run.record["choices"]["dataset"]
+
+
 def _protocol(record: dict[str, Any]) -> str:
     science = record["science"]
     kept = {k: v for k, v in science.items() if k not in ("model", "encoder", "loss", "seed")}
@@ -173,42 +157,3 @@ def _protocol(record: dict[str, Any]) -> str:
         dataset["split"] = {k: v for k, v in split.items() if k != "fold"}
     pretrained = science["encoder"].get("weights") is not None
     return json.dumps({**kept, "dataset": dataset, "pretrained": pretrained}, sort_keys=True)
-
-
-def _scores(run: StoredRun, convention: Convention) -> dict[str, dict[str, float]]:
-    """split -> metric -> value."""
-    images = run.images()
-    images = images[images["checkpoint"] == convention.epoch]
-    of_image, _ = pd.factorize(images["image"], sort=True)
-    images = images.iloc[np.lexsort((images["class"], of_image))]  # counts_of relies on the order
-    entry = 1 + run.ratios.index(_ratio_of(run, convention.ratio))
-    found = {}
-    for split in images["split"].unique():
-        counts = counts_of(images, convention.epoch, split, run.ratios)
-        asked = (("biou", scores.iou, entry), ("iou", scores.iou, 0), ("dice", scores.dice, 0))
-        found[str(split)] = {
-            metric: scores.aggregate(score, counts[:, :, which], convention.aggregation)[0]
-            for metric, score, which in asked
-        }
-    return found
-
-
-def _curve(run: StoredRun, convention: Convention) -> pd.Series:
-    """Validation bIoU by epoch."""
-    ratio = _ratio_of(run, convention.ratio)
-    column = "biou" if ratio == run.ratios[0] else f"biou_{ratio:g}"
-    column += "_image" if convention.aggregation == "image" else ""
-    epochs = run.epochs()
-    rows = epochs[epochs["split"] == "val"]
-    return rows.set_index("epoch")[column]
-
-
-def _ratio_of(run: StoredRun, wanted: float) -> float:
-    for ratio in run.ratios:
-        if math.isclose(ratio, wanted):
-            return ratio
-    has = ", ".join(f"{ratio:g}" for ratio in run.ratios)
-    raise RunError(
-        f"{run.folder}: has no counts for boundary ratio {wanted:g}; it has {has}. "
-        "Give one of these: --boundary-ratio."
-    )

@@ -4,9 +4,9 @@ import csv
 import io
 import math
 
-from seglab.tables.layout import FORMS, Key, Sheet, Shown, gap_of, judged
+from seglab.tables.layout import FORMS, SAME, Cell, Key, Sheet, Shown, gap_of, judged
 
-ESCAPES = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "+-": r"$\pm$"}
+ESCAPES = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "+-": r"$\pm$", SAME: r"\dag{}"}
 
 
 def forms_of(sheet: Sheet) -> list[str]:
@@ -42,7 +42,7 @@ def tidy_csv(sheet: Sheet) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["table", "row", "column", "published", "published_delta", "published_bold"]
-        + ["measured", "measured_std", "difference", "verdict"]
+        + ["measured", "measured_std", "difference", "verdict", "against_best", "p_against_best"]
     )
     for row, label in sheet.rows.items():
         for column in sheet.columns:
@@ -52,9 +52,15 @@ def tidy_csv(sheet: Sheet) -> str:
             writer.writerow(
                 [sheet.name, label, column, cell.published, cell.delta, str(cell.bold).lower()]
                 + [_exact(value) for value in (cell.measured, cell.noise, gap_of(cell))]
-                + [judged(cell)]
+                + [judged(cell), *_against_best(cell)]
             )
     return out.getvalue()
+
+
+def _against_best(cell: Cell) -> list[str]:
+    if cell.told is None:
+        return ["", ""]
+    return [cell.told.verdict, _exact(cell.told.p)]
 
 
 def _exact(value: float | None) -> str:

@@ -7,38 +7,31 @@ averages over what is defined. n is the number of values in the mean of that row
 
 import pandas as pd
 
-from seglab import scores
-from seglab.store import StoredRun, counts_of
+from seglab.store import StoredRun
+from seglab.tables.readings import Reading
 
 KEYS = ("dataset", "model", "encoder", "loss", "seed")
 
 
-def runs_table(runs: list[StoredRun]) -> pd.DataFrame:
+def runs_table(readings: list[Reading]) -> pd.DataFrame:
     """Columns: the choices, split, aggregation, the metrics, n, cost, run."""
-    rows = []
-    for run in runs:
-        images = run.images()
-        best = images.loc[images["checkpoint"] == "best", "split"].unique()
-        for split in sorted(best, reverse=True):
-            counts = counts_of(images, "best", split, run.ratios)
-            for aggregation in scores.AGGREGATIONS:
-                _, defined = scores.aggregate(scores.iou, counts[:, :, 0], aggregation)
-                rows.append(
-                    {
-                        **choices(run),
-                        "split": split,
-                        "aggregation": aggregation,
-                        **scores.summarise(counts, run.ratios, aggregation),
-                        "n": defined,
-                        "images": len(counts),
-                        "best_epoch": run.record["best_epoch"],
-                        "train_seconds": run.record["train_seconds"],
-                        "peak_memory_bytes": run.record["peak_memory_bytes"],
-                        "run": run.record["run_id"],
-                    }
-                )
-    table = pd.DataFrame(rows)
-    return table.sort_values([*KEYS, "run", "split", "aggregation"], ignore_index=True)
+    rows = [
+        {
+            **choices(reading.run),
+            "split": split,
+            "aggregation": aggregation,
+            **summary.metrics,
+            "n": summary.n,
+            "images": summary.images,
+            "best_epoch": reading.run.record["best_epoch"],
+            "train_seconds": reading.run.record["train_seconds"],
+            "peak_memory_bytes": reading.run.record["peak_memory_bytes"],
+            "run": reading.run.record["run_id"],
+        }
+        for reading in readings
+        for (split, aggregation), summary in reading.best.items()
+    ]
+    return pd.DataFrame(rows).sort_values([*KEYS, "run", "split", "aggregation"], ignore_index=True)
 
 
 def _model(choice: str, section: dict[str, object]) -> str:

@@ -8,8 +8,9 @@ from seglab import store
 from seglab.errors import RunError
 from seglab.tables import render
 from seglab.tables.every import every_sheet
-from seglab.tables.measured import Convention, Measured
+from seglab.tables.measured import Measured
 from seglab.tables.published import LOSSES, read
+from seglab.tables.readings import Convention, read_runs
 from tests.conftest import ROOT
 from tests.tables.runs import make_run
 
@@ -25,7 +26,11 @@ def sheets(results, aggregation="dataset", ratio=0.02, epoch="best", threshold=N
     runs = store.finished_runs(results)
     if order is not None:
         random.Random(order).shuffle(runs)
-    measured = Measured(runs, Convention(aggregation, ratio, epoch))
+    convention = Convention(aggregation, ratio, epoch)
+    readings, damaged = read_runs(runs, convention)
+    if damaged:
+        raise damaged[0]
+    measured = Measured(readings, convention)
     return {s.name: s for s in every_sheet(PUBLISHED, measured, {}, threshold)}
 
 

@@ -1,0 +1,140 @@
+"""The numbers of every run, each of its files read once."""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from seglab import scores
+from seglab.errors import RunError
+from seglab.store import Evaluation, StoredRun
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How counts become numbers: dataset | image, band width / diagonal, best | last."""
+
+    aggregation: str
+    ratio: float
+    epoch: str
+
+    def sentence(self) -> str:
+        """For a caption."""
+        how = {
+            "dataset": "counts summed over the images, ratio per class, mean over classes",
+            "image": "ratio per image and class, mean over the defined ones",
+        }[self.aggregation]
+        return (
+            f"Aggregation {self.aggregation} ({how}); boundary band {self.ratio:g} of the "
+            f"diagonal; {self.epoch} epoch."
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A split under one aggregation: `scores.summarise`, over `n` values and `images` images."""
+
+    metrics: dict[str, float]
+    n: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the tables need of one run.
+
+    Attributes:
+        best: (split, aggregation) -> the best epoch's summary.
+        scores: split -> biou, iou, dice under the convention.
+        curve: validation bIoU by epoch under the convention.
+        counts: (N, K, 2, 3) of the data set's test split under the convention, region and band.
+        images: stands for the names of these N images, in their order.
+    """
+
+    run: StoredRun
+    best: dict[tuple[str, str], Summary]
+    scores: dict[str, dict[str, float]]
+    curve: pd.Series
+    counts: np.ndarray
+    images: str
+
+
+def read_runs(
+    runs: Iterable[StoredRun], convention: Convention
+) -> tuple[list[Reading], list[RunError]]:
+    """The runs that can be read, by name, and what is wrong with each other."""
+    readings, damaged = [], []
+    for run in sorted(runs, key=lambda run: run.record["run_id"]):
+        try:
+            readings.append(read_run(run, convention))
+        except RunError as error:
+            damaged.append(error)
+    return readings, damaged
+
+
+def read_run(run: StoredRun, convention: Convention) -> Reading:
+    """Errors: RunError where a file is damaged, or has no counts of the convention's ratio."""
+    ratio = ratio_of(run, convention.ratio)
+    found = run.evaluations(*{"best", convention.epoch})
+    summaries = {
+        (checkpoint, split, aggregation): _summary(evaluation, run.ratios, aggregation)
+        for (checkpoint, split), evaluation in found.items()
+        for aggregation in scores.AGGREGATIONS
+        if checkpoint == "best" or aggregation == convention.aggregation
+    }
+    of_convention = {
+        split: {
+            "biou": summary.metrics["biou" if ratio == run.ratios[0] else f"biou_{ratio:g}"],
+            "iou": summary.metrics["iou"],
+            "dice": summary.metrics["dice"],
+        }
+        for (checkpoint, split, aggregation), summary in summaries.items()
+        if (checkpoint, aggregation) == (convention.epoch, convention.aggregation)
+    }
+    tested = found.get((convention.epoch, run.record["dataset"]["test_split"]))
+    if tested is None:
+        raise RunError(
+            f"{run.folder / 'images.parquet'}: has no test images of the {convention.epoch} epoch. "
+            "Delete the run to do it again."
+        )
+    return Reading(
+        run=run,
+        best={key[1:]: summary for key, summary in summaries.items() if key[0] == "best"},
+        scores=of_convention,
+        curve=_curve(run, ratio, convention.aggregation),
+        counts=tested.counts[:, :, [0, 1 + run.ratios.index(ratio)]],
+        images=hashlib.sha256("\n".join(tested.images).encode()).hexdigest(),
+    )
+
+
+def ratio_of(run: StoredRun, wanted: float) -> float:
+    """The run's own number for that ratio. Errors: RunError where it has none."""
+    for ratio in run.ratios:
+        if math.isclose(ratio, wanted):
+            return ratio
+    has = ", ".join(f"{ratio:g}" for ratio in run.ratios)
+    raise RunError(
+        f"{run.folder}: has no counts for boundary ratio {wanted:g}; it has {has}. "
+        "Give one of these: --boundary-ratio."
+    )
+
+
+def _summary(evaluation: Evaluation, ratios: list[float], aggregation: str) -> Summary:
+    counts = evaluation.counts
+    _, n = scores.aggregate(scores.iou, counts[:, :, 0], aggregation)
+    return Summary(scores.summarise(counts, ratios, aggregation), n, len(counts))
+
+
+def _curve(run: StoredRun, ratio: float, aggregation: str) -> pd.Series:
+    """Validation bIoU by epoch. Errors: RunError where epochs.csv does not have it."""
+    column = "biou" if ratio == run.ratios[0] else f"biou_{ratio:g}"
+    column += "_image" if aggregation == "image" else ""
+    epochs = run.epochs()
+    if not {"split", "epoch", column} <= set(epochs):
+        raise RunError(
+            f"{run.folder / 'epochs.csv'}: has no column {column}. Delete the run to do it again."
+        )
+    return epochs[epochs["split"] == "val"].set_index("epoch")[column]
