@@ -211,7 +211,9 @@ def test_what_cannot_be_compared_is_refused_in_one_message(made, compare):
 def test_what_else_differs_is_noted(made, compare):
     made("a", counted(12, 0.8, 1))
     science = {"metrics": {"boundary_ratios": [0.02]}, "data": "d" * 64, "loss": "b", "seed": 2}
-    made("b", counted(12, 0.8, 3)[:, :, :2], ratios=[0.02], code={"engine.py": "d"}, science=science)
+    made(
+        "b", counted(12, 0.8, 3)[:, :, :2], ratios=[0.02], code={"engine.py": "d"}, science=science
+    )
     _, text, _ = compare("a", "b")
     assert "they differ in more than one thing (loss, metrics, seed)" in text
     assert "different versions of the code" in text
