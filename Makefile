@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train test lint format tables bench readme clean
+.PHONY: help install demo train test test-slurm lint format tables bench readme clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ train: $(STAMP)  ## one run; ARGS="loss=dist model=unet ..."
 
 test: $(STAMP) lint  ## lint, then every test that needs no GPU and no network
 	@$(RUN) -m pytest $(ARGS)
+
+test-slurm: $(STAMP)  ## a sweep on a real SLURM of one node; as root it installs what is missing
+	@tests/slurm/one_node.sh install && $(RUN) -m pytest tests/slurm $(ARGS)
 
 lint: $(STAMP)  ## ruff: format and rules
 	@$(RUN) -m ruff format --check --quiet . && $(RUN) -m ruff check --quiet .

@@ -1,7 +1,10 @@
 """A sweep: every job in a process of its own, none takes another with it."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -34,6 +37,24 @@ def test_one_job_fails_the_others_run_and_the_sweep_says_which(tmp_path):
     assert not (ROOT / "multirun.yaml").exists()
 
 
+def test_a_job_that_is_killed_has_the_reason_in_its_record(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, f"results_dir='{tmp_path}'"]
+    with subprocess.Popen(
+        [*command, "loss=ce", "trainer.epochs=500"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as running:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("drafts/*/last.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (folder,) = tmp_path.glob("drafts/*/")
+        os.kill(record.read_record(folder)["pid"], signal.SIGKILL)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "  exit code 137: " in said
+    found = record.read_record(folder)
+    assert found["status"] == "interrupted"
+    assert found["reason"] == "killed by SIGKILL, by hand or for want of memory"
+
+
 def test_a_run_that_another_process_holds_is_tried_again_at_the_end(tmp_path):
     first = sweep(tmp_path, "loss=ce")
     assert first.returncode == 0, first.stderr
@@ -52,3 +73,10 @@ def test_a_launcher_that_cannot_be_is_said(tmp_path, override):
     done = sweep(tmp_path, "loss=ce", *f"hydra.launcher.{override}".split())
     assert done.returncode == 1
     assert "hydra.launcher.parallel" in done.stderr
+
+
+def test_a_job_looks_where_the_sweep_looked_for_choices(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "theirs.yaml").write_text((ROOT / "configs/loss/ce.yaml").read_text())
+    done = sweep(tmp_path, "loss=theirs", "trainer.devices=0", f"--config-dir={tmp_path}")
+    assert "Error: trainer.devices=0: must be at least 1." in done.stderr  # so it was composed

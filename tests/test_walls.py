@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "models": {"errors", "files", "ops"},
     "data": {"errors", "files", "ops"},
     "config": {"errors", "launchers"},
-    "launchers": {"errors"},
+    "launchers": {"errors", "record"},
     "engine": {"ops", "errors"},
     "checkpoint": {"errors", "files"},
     "record": {"errors", "files"},

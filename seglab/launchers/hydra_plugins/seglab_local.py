@@ -7,35 +7,17 @@ on. Two sweeps over one results folder share the work: a run that the other is d
 it, and looked at again at the end.
 """
 
-import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
-from seglab.errors import Busy, RunError
+from seglab.errors import RunError
+from seglab.launchers.sweep import INTERRUPTED, Job, SweepLauncher, environment, exit_code, say
 
 
-@dataclass(frozen=True)
-class Job:
-    """One command line of a sweep, and how it ended (None: not yet)."""
-
-    overrides: tuple[str, ...]
-    code: int | None = None
-
-    def __str__(self) -> str:
-        return " ".join(self.overrides)
-
-
-class LocalLauncher(Launcher):
+class LocalLauncher(SweepLauncher):
     """Runs the jobs of a sweep on this machine.
 
     Args:
@@ -54,38 +36,8 @@ class LocalLauncher(Launcher):
                 f"hydra.launcher.devices needs one entry for each, such as [0,1]."
             )
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Nothing is kept: a job composes its own configuration."""
-        del hydra_context, task_function, config
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        """Runs every job. Errors: RunError that lists the jobs that failed."""
-        del initial_job_idx
-        jobs = [Job(tuple(overrides)) for overrides in job_overrides]
-        ended = self._run(jobs)
-        busy = [job for job in ended if job.code == Busy.exit_code]
-        if busy:  # another sweep had them: by now it is through with most
-            again = {job.overrides: job for job in self._run([Job(job.overrides) for job in busy])}
-            ended = [again.get(job.overrides, job) for job in ended]
-        failed = [job for job in ended if job.code]
-        _say(f"sweep: {len(ended) - len(failed)} of {len(ended)} jobs done")
-        if failed:
-            listed = "\n".join(f"  exit code {job.code}: {job}" for job in failed)
-            raise RunError(
-                f"{len(failed)} of {len(ended)} jobs failed:\n{listed}\n"
-                "What each said stands above and in its record. "
-                "The same command does again what is not done."
-            )
-        return [
-            JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=job.code)
-            for job in ended
-        ]
-
-    def _run(self, jobs: list[Job]) -> list[Job]:
+    def run(self, jobs: list[Job]) -> list[Job]:
+        """The same jobs, in their order, each with its exit code."""
         free: queue.Queue[str | None] = queue.Queue()
         for device in self.devices:
             free.put(device)
@@ -99,13 +51,13 @@ class LocalLauncher(Launcher):
             try:
                 with lock:
                     if stopped.is_set():
-                        return Job(job.overrides, 130)
-                    _say(f"sweep: job {number} of {len(jobs)}: {job}")
-                    process = subprocess.Popen(_command(job), env=_environment(device))
+                        return Job(job.overrides, INTERRUPTED)
+                    say(f"sweep: job {number} of {len(jobs)}: {job}")
+                    process = subprocess.Popen(self.command(job), env=_seeing(device))
                     running.add(process)
                 code = process.wait()
                 running.discard(process)
-                return Job(job.overrides, code if code >= 0 else 128 - code)
+                return Job(job.overrides, exit_code(self.results, process.pid, code))
             finally:
                 free.put(device)
 
@@ -120,17 +72,5 @@ class LocalLauncher(Launcher):
                 raise
 
 
-def _command(job: Job) -> list[str]:
-    return [sys.executable, os.path.abspath(sys.argv[0]), *job.overrides]
-
-
-def _environment(device: str | None) -> dict[str, str]:
-    """This process's, without what another training may have left in it."""
-    foreign = ("LOCAL_RANK", "RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    kept = {key: value for key, value in os.environ.items() if key not in foreign}
-    return kept if device is None else {**kept, "CUDA_VISIBLE_DEVICES": device}
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(message + "\n")
-    sys.stderr.flush()
+def _seeing(device: str | None) -> dict[str, str]:
+    return environment() | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
