@@ -44,7 +44,9 @@ def load(folder: Path) -> FinishedRun:
             raise RunError(f"{folder}: has no {name}, so it is no finished run.")
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    tree["encoder"]["weights"] = tree["model"]["weights"] = None  # the run's own come next
+    for section in ("encoder", "model"):
+        if "weights" in tree[section]:
+            tree[section]["weights"] = None  # the run's own come next
     settings = config.read(OmegaConf.create(tree), record["choices"])
     classes = record["dataset"]["classes"]
     network: nn.Module = config.build(settings, "model", classes=len(classes))

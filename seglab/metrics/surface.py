@@ -108,6 +108,11 @@ def surface_dice(distances: SurfaceDistances, tolerance: float) -> float:
     return float((pooled <= tolerance).mean()) if pooled.size else float("nan")
 
 
+def surface_of(mask: np.ndarray) -> np.ndarray:
+    """(H, W) or (D, H, W) bool -> bool: the pixels of the mask with a neighbour outside it."""
+    return _surface(np.ascontiguousarray(mask).view(np.uint8))
+
+
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box that holds the mask; empty where the mask is.
 
