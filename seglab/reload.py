@@ -28,13 +28,22 @@ class FinishedRun:
     settings: Settings
     network: nn.Module
 
-    def predict(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 RGB -> (B, H, W) int64 labels; of the size it was trained at."""
+    def logits(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB of the size it was trained at -> (B, C, H, W)."""
         own = self.settings.dataset
         mean = torch.tensor(own.mean).view(1, -1, 1, 1)
         std = torch.tensor(own.std).view(1, -1, 1, 1)
         with torch.inference_mode():
-            return predicted_labels(self.network((image.float() / 255 - mean) / std))
+            return self.network((image.float() / 255 - mean) / std)
+
+    def predict(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB -> (B, H, W) int64 labels."""
+        return predicted_labels(self.logits(image))
+
+    def probabilities(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB -> (B, C, H, W): sigmoid for C = 1, softmax else."""
+        logits = self.logits(image)
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
 def load(folder: Path) -> FinishedRun:
