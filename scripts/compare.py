@@ -7,7 +7,7 @@ ten images that differ most. Reads records; trains nothing, needs no GPU.
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from seglab.errors import ConfigError, RunError
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0  # of the resamples: the same command prints the same numbers
 SHOWN = 10
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,10 @@ def report(a: Evaluated, b: Evaluated, arguments: argparse.Namespace) -> str:
             region_a, region_b, score, arguments.aggregation, arguments.resamples, SEED
         )
         test = stats.signed_rank(region_a, region_b, score)
+        together = windows(a)
+        if together:
+            d = replace(d, low=NAN, high=NAN, p=NAN, reason=together)
+            test = replace(test, p=NAN, effect=NAN, reason="")
         values = [
             scores.aggregate(score, x, arguments.aggregation)[0] for x in (region_a, region_b)
         ]
@@ -254,6 +259,16 @@ def metrics(a: Evaluated, b: Evaluated) -> Metrics:
         name = "biou" if reported else f"biou_{ratio:g}"
         found.insert(0 if reported else len(found), (name, scores.iou, *bands))
     return found
+
+
+def windows(x: Evaluated) -> str:
+    """Why the samples are not as many images, where the record says so; else ""."""
+    samples = len(x.images)
+    images = x.run.record["dataset"].get("test_images", samples)  # older runs: not known
+    if images >= samples:
+        return ""
+    shown = "one image" if images == 1 else f"{images} images"
+    return f"the {samples} samples are windows of {shown}, and not independent"
 
 
 def verdict(d: stats.Difference, images: int, split: str, *, same: bool) -> str:

@@ -42,7 +42,17 @@ def rows(counts, names, checkpoint, split, ratios):
 def made(results):
     """made("a", counts, ...) writes a run folder and returns it."""
 
-    def made_(name, counts, *, split="test", names=None, data="d" * 64, ratios=RATIOS, **kept):
+    def made_(
+        name,
+        counts,
+        *,
+        split="test",
+        names=None,
+        data="d" * 64,
+        ratios=RATIOS,
+        windows_of=10**9,
+        **kept,
+    ):
         folder = results / "runs" / name
         folder.mkdir(parents=True)
         names = [f"image-{i:02d}" for i in range(len(counts))] if names is None else names
@@ -53,6 +63,7 @@ def made(results):
             "seed": 1,
             "code": {"engine.py": "c"},
             "choices": {"dataset": "shapes", "loss": f"loss-{name}"},
+            "dataset": {"test_split": "test", "test_images": windows_of},
             "science": science,
         }
         record.write_record(folder, values | kept)
@@ -232,3 +243,14 @@ def test_it_runs_as_a_command_without_torch(made, results):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "10000 resamples" in done.stdout
+
+
+def test_windows_of_one_image_give_no_interval(made, compare):
+    made("a", counted(12, 0.9, 1), windows_of=1)
+    made("b", counted(12, 0.5, 2), windows_of=1)
+    code, text, _ = compare("a", "b")
+    assert code == 0
+    assert "windows of one image, and not independent" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("iou "))
+    assert line.split()[4:7] == ["n/a", "n/a", "n/a"]
+    assert "interval leaves out 0" not in text

@@ -154,6 +154,9 @@ GRIDS = {
     "ablation_seed": 12,
     "crossval": 30,
     "demo_grid": 36,
+    "bakos_table1": 15,
+    "bakos_table2": 10,
+    "cxr_poster": 5,
 }
 
 

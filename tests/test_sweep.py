@@ -7,8 +7,10 @@ import sys
 import time
 
 import pytest
+from hydra.core.plugins import Plugins
 
 from seglab import record, store
+from seglab.errors import RunError
 from tests.conftest import ROOT, TINY
 
 
@@ -73,6 +75,24 @@ def test_a_launcher_that_cannot_be_is_said(tmp_path, override):
     done = sweep(tmp_path, "loss=ce", *f"hydra.launcher.{override}".split())
     assert done.returncode == 1
     assert "hydra.launcher.parallel" in done.stderr
+
+
+def test_each_visible_gpu_gets_a_job_of_its_own(tmp_path, monkeypatch):
+    Plugins.instance()  # Hydra finds its launchers
+    from hydra_plugins.seglab_local import LocalLauncher
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-5a")
+    launcher = LocalLauncher(parallel=None, devices="auto")
+    assert (launcher.parallel, launcher.devices) == (2, ["2", "GPU-5a"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '0\\n1\\n3\\n'")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert LocalLauncher(parallel=None, devices="auto").devices == ["0", "1", "3"]
+    assert LocalLauncher(parallel=None, devices=None).parallel == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(RunError, match="no GPU is visible here"):
+        LocalLauncher(parallel=None, devices="auto")
 
 
 def test_a_job_looks_where_the_sweep_looked_for_choices(tmp_path):

@@ -1,7 +1,7 @@
 """What the other sources print: Bakos's Tables 1-4, Caliva's section 3, the poster's Table 2.
 
 Rows and columns are those of the source. Measured is what counts can give, IoU and Dice, of runs
-whose data set, network and loss have the names of the CSV files.
+whose data set, network and loss have the names of the CSV files, or those of `OURS`.
 """
 
 from seglab.tables.layout import Cell, Sheet
@@ -63,7 +63,18 @@ POSTER = {
     "tversky": "Tversky Loss",
     "focal_tversky": "Focal-Tversky Loss",
 }
+POSTER_RUNS = {"focal": "focal_alpha"}
 POSTER_METRICS = {"iou_score": "IoU Score", "binary_accuracy": "Binary Accuracy"}
+OURS = {  # their names in configs, where those differ
+    "covid_qu_ex": "covid_qu_ex_infection",
+    "unet": "vanilla_unet",
+    "jaccard": "iou",
+    "chest_xray": "cxr",
+}
+COMMANDS = {
+    "1": "`python train.py -m experiment=bakos_table1 dataset.root=...`",
+    "2": "`python train.py -m experiment=bakos_table2 dataset.root=...`",
+}
 NO_COMMAND = "no data set of this source is part of seglab yet, so no command makes them."
 
 
@@ -100,7 +111,7 @@ def _bakos(table: str, published: Published, measured: Measured) -> Sheet:
         cells=cells,
         source=BAKOS_SOURCE[table],
         facts=_facts(measured, lines["dataset"].iloc[0], "val"),
-        command=NO_COMMAND,
+        command=COMMANDS.get(table, NO_COMMAND),
     )
 
 
@@ -139,7 +150,9 @@ def _poster(published: Published, measured: Measured) -> Sheet:
     cells = {
         (loss, metric): _mean(
             strings[loss, metric]["value"],
-            _runs(measured, "chest_xray", "unet", loss, metric, "test"),
+            _runs(
+                measured, "chest_xray", "poster_unet", POSTER_RUNS.get(loss, loss), metric, "test"
+            ),
             contest=metric,
             key=metric,
         )
@@ -156,7 +169,7 @@ def _poster(published: Published, measured: Measured) -> Sheet:
         heads=[[("Evaluation Metrics", len(POSTER_METRICS))]],
         source="Aggregation, split and seeds are not stated; no plus-minus.",
         facts=_facts(measured, "chest_xray", "test"),
-        command=NO_COMMAND,
+        command="`python train.py -m experiment=cxr_poster dataset.root=...`",
     )
 
 
@@ -166,6 +179,7 @@ def _runs(
     """The values of all runs that fit, whatever their encoder and seed."""
     if metric not in OF_COUNTS:
         return []
+    dataset, model, loss = (OURS.get(name, name) for name in (dataset, model, loss))
     names = [
         name
         for name in measured.scores
@@ -187,7 +201,7 @@ def _mean(text: str, values: list[float], contest: str, key: str) -> Cell:
 
 
 def _facts(measured: Measured, dataset: str, split: str) -> list[str]:
-    seeds = measured.seeds(dataset)
+    seeds = measured.seeds(OURS.get(dataset, dataset))
     listed = ", ".join(map(str, seeds)) or "none"
     return [
         measured.convention.sentence(),

@@ -99,3 +99,83 @@ def city_source(root: Path, labels: str = "labelIds") -> Cityscapes:
 def quiet(items, total, what):  # noqa: ARG001
     """A progress bar that shows nothing."""
     return items
+
+
+# ---------------------------------------------------------------- the other sources
+
+
+def _save(path, array, mode=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path)
+
+
+def _xray(rng, side=32):
+    """A grey image and a mask of one blob."""
+    y, x = np.ogrid[:side, :side]
+    row, column = rng.integers(8, side - 8, 2)
+    mask = (y - row) ** 2 + (x - column) ** 2 < 36
+    return (80 * mask + rng.integers(0, 120, (side, side))).astype(np.uint8), mask
+
+
+def covid_qu_ex(root, *, doubled=True):
+    """Both sets, two images for each split and diagnosis, as unpacked: the top folders twice."""
+    rng = np.random.default_rng(0)
+    for top, kinds in (
+        ("Lung Segmentation Data", ["lung masks"]),
+        ("Infection Segmentation Data", ["lung masks", "infection masks"]),
+    ):
+        for split in ("Train", "Val", "Test"):
+            for diagnosis in ("COVID-19", "Non-COVID", "Normal"):
+                folder = root / top / (top if doubled else "") / split / diagnosis
+                for number in range(2):
+                    name = f"{diagnosis.lower()}_{split}{number}.png"
+                    image, mask = _xray(rng)
+                    _save(folder / "images" / name, image)
+                    for kind in kinds:
+                        healthy = kind == "infection masks" and diagnosis != "COVID-19"
+                        noisy = np.where(mask & ~np.bool_(healthy), 250, 3).astype(np.uint8)
+                        _save(folder / kind / name, noisy)
+    return root
+
+
+def chest_xrays(root, montgomery=6, shenzhen=8, unannotated=2):
+    """Montgomery with 1-bit masks of both lungs, Shenzhen of many sizes, some without a mask."""
+    rng = np.random.default_rng(1)
+    for number in range(1, montgomery + 1):
+        image, mask = _xray(rng)
+        name = f"MCUCXR_{number:04d}_{number % 2}.png"
+        _save(root / "MontgomerySet/CXR_png" / name, image)
+        for side, half in (("leftMask", mask & (np.arange(32) < 16)), ("rightMask", mask)):
+            _save(root / "MontgomerySet/ManualMask" / side / name, half, "1")
+    for number in range(1, shenzhen + 1):
+        image, mask = _xray(rng, side=32 + 2 * (number % 2))
+        name = f"CHNCXR_{number:04d}_{number % 2}"
+        _save(root / "ChinaSet_AllFiles/CXR_png" / f"{name}.png", image)
+        if number > unannotated:
+            _save(root / "mask" / f"{name}_mask.png", (255 * mask).astype(np.uint8))
+    (root / "ChinaSet_AllFiles/CXR_png/Thumbs.db").write_bytes(b"clutter")
+    return root
+
+
+def folder(root, images=10):
+    """Images and masks of the same names, two for each of five patients."""
+    rng = np.random.default_rng(2)
+    for number in range(images):
+        image, mask = _xray(rng)
+        name = f"p{number // 2}_{number % 2}"
+        _save(root / "images" / f"{name}.png", image)
+        _save(root / "masks" / f"{name}.png", (255 * mask).astype(np.uint8))
+    return root
+
+
+MAKERS = {
+    "celebamask_hq": celebamask_hq,
+    "cityscapes": cityscapes,
+    "covid_qu_ex_lung": covid_qu_ex,
+    "covid_qu_ex_infection": covid_qu_ex,
+    "montgomery": chest_xrays,
+    "shenzhen": chest_xrays,
+    "cxr": chest_xrays,
+    "folder": folder,
+}

@@ -7,7 +7,9 @@ on. Two sweeps over one results folder share the work: a run that the other is d
 it, and looked at again at the end.
 """
 
+import os
 import queue
+import shutil
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -21,16 +23,20 @@ class LocalLauncher(SweepLauncher):
     """Runs the jobs of a sweep on this machine.
 
     Args:
-        parallel: jobs at a time.
+        parallel: jobs at a time; null is one for each of `devices`.
         devices: what each job may see, one entry for each job at a time ("0", "1", or "0,1" for
-            jobs on several devices); null leaves the environment as it is.
+            jobs on several devices); "auto" is one GPU each, of those that are visible here; null
+            leaves the environment as it is.
+
+    Errors: RunError where the two do not fit together, or no GPU is visible.
     """
 
-    def __init__(self, parallel: int, devices: Sequence[str] | None) -> None:
+    def __init__(self, parallel: int | None, devices: Sequence[str] | str | None) -> None:
         super().__init__()
-        self.parallel = parallel
-        self.devices = [str(device) for device in devices] if devices else [None] * parallel
-        if parallel < 1 or len(self.devices) != parallel:
+        seen = visible_devices() if devices == "auto" else [str(d) for d in devices or ()]
+        self.parallel = len(seen) or 1 if parallel is None else parallel
+        self.devices: list[str | None] = [*seen] or [None] * self.parallel
+        if self.parallel < 1 or len(self.devices) != self.parallel:
             raise RunError(
                 f"hydra.launcher.parallel={parallel}: must be at least 1, and "
                 f"hydra.launcher.devices needs one entry for each, such as [0,1]."
@@ -70,6 +76,23 @@ class LocalLauncher(SweepLauncher):
                     for process in running:
                         process.terminate()
                 raise
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Asked of the environment and the driver: PyTorch would take seconds, and memory on each GPU.
+
+    Errors: RunError where there is none.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None and shutil.which("nvidia-smi"):
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        named = ",".join(subprocess.run(command, capture_output=True, text=True).stdout.split())
+    found = [device.strip() for device in (named or "").split(",") if device.strip()]
+    if not found:
+        raise RunError("hydra.launcher.devices=auto: no GPU is visible here. Leave it out.")
+    return found
 
 
 def _seeing(device: str | None) -> dict[str, str]:

@@ -1,0 +1,47 @@
+"""Splits drawn by name: the same on every machine and with every version of every library."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+from seglab.errors import ConfigError
+
+
+def partition(
+    names: Iterable[str], group: Callable[[str], str], shares: Mapping[str, float], seed: int
+) -> dict[str, list[str]]:
+    """train, val, test -> names, sorted; all names of one group (a patient) in one split.
+
+    The groups, in an order drawn from `seed`, fill test until its share of the names is reached,
+    then val; the rest is for training.
+
+    Args:
+        group: name -> the group that it belongs to.
+        shares: {"val": 0.1, "test": 0.2}.
+
+    Errors: ConfigError where the shares leave nothing to train on, or a split stays empty.
+    """
+    members: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        members[group(name)].append(name)
+    total = sum(map(len, members.values()))
+    if set(shares) != {"val", "test"} or min(shares.values()) <= 0 or sum(shares.values()) >= 1:
+        raise ConfigError(
+            f"dataset.split={dict(shares)}: val and test must be shares above 0, together below 1"
+        )
+    found: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for name in sorted(members, key=lambda name: _key(seed, name)):
+        wanting = [s for s in ("test", "val") if len(found[s]) < round(shares[s] * total)]
+        found[wanting[0] if wanting else "train"] += members[name]
+    empty = [split for split, kept in found.items() if not kept]
+    if empty and total:
+        raise ConfigError(
+            f"dataset.split={dict(shares)}: {total} images in {len(members)} groups leave nothing "
+            f"for {', '.join(empty)}"
+        )
+    return {split: sorted(kept) for split, kept in found.items()}
+
+
+def _key(seed: int, name: str) -> str:
+    """Sorting by a hash is a shuffle that no library version changes."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
