@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from bench_measure import HERE, KEEPS_MEMORY, THREADS, Contender, Group, Known, Line, Target, timed
+from bench_measure import (
+    HERE,
+    KEEPS_MEMORY,
+    THREADS,
+    Contender,
+    Group,
+    Known,
+    Line,
+    Missing,
+    Target,
+    timed,
+)
 from bench_sections import CLASSES, Sizes, engine_for
 from PIL import Image
 
@@ -59,9 +70,14 @@ def training(sizes: Sizes, device: str) -> Group:
             measured["bare loop"] += _bare(settings, source, device, steps)
             seconds, precision = _train_py(overrides, folder / "results")
             measured["train.py"] += seconds
-            measured["textbook script"] += _textbook(pngs, sizes, device, folder / "speeds.json")
+            if sizes.train_textbook:
+                speeds = _textbook(pngs, sizes, device, folder / "speeds.json")
+                measured["textbook script"] += speeds
             shutil.rmtree(folder / "results")
-    known: dict[str, Contender] = {name: Known(tuple(s)) for name, s in measured.items()}
+    known: dict[str, Contender] = {
+        name: Known(tuple(seconds)) if seconds else Missing("left out by --quick")
+        for name, seconds in measured.items()
+    }
     shape = _train_shape(sizes, device)
     what = (
         f"training, U-Net/{sizes.encoder}, batch {_train_batch(sizes, device)}, {shape[0]} x "

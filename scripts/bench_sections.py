@@ -81,6 +81,7 @@ class Sizes:
     train_epochs: int = 3
     train_shape: tuple[int, int] = (96, 128)
     train_batch: int = 8
+    train_textbook: bool = True
     encoder: str = "resnet34"
     runs: int = 1008  # 28 seeds of a grid of 36
     run_images: int = 500
@@ -92,7 +93,8 @@ SCALES = {
     "full": Sizes(rounds=9),
     "quick": Sizes(
         rounds=3, images=2, wide=None, surface_pairs=4, photos=2, step_images=2, step_side=192,
-        step_rounds=3, train_rounds=1, train_images=32, train_epochs=2, runs=36,
+        step_rounds=3, train_rounds=1, train_images=32, train_epochs=2, runs=18,
+        train_textbook=False,
         memory=("dist, map given", "smp Dice"),
     ),
     "tiny": Sizes(
