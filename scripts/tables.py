@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from seglab import charts, config, files, scores, store
+from seglab import charts, config, files, scores, stats, store
+from seglab.cd_diagram import critical_difference_figure
 from seglab.errors import RunError
-from seglab.tables import render
+from seglab.tables import rankings, render
 from seglab.tables.every import every_sheet
 from seglab.tables.measured import Measured
 from seglab.tables.pizza import PIZZAS
-from seglab.tables.published import read
+from seglab.tables.published import LOSSES, Published, read
 from seglab.tables.readings import Convention, read_runs
 from seglab.tables.runs import __doc__ as RUNS_CAPTION
 from seglab.tables.runs import runs_table
@@ -57,6 +58,7 @@ def main() -> None:
         files.write_text(output / f"{sheet.name}.tex", render.latex(sheet))
         files.write_text(output / f"{sheet.name}.csv", render.tidy_csv(sheet))
     print(f"{output}: {len(sheets)} tables as .md, .csv, .tex")
+    write_rankings(published, measured, output)
     if readings:
         write(runs_table(readings), output / "runs", RUNS_CAPTION or "")
         folder = output / "figures"
@@ -71,6 +73,26 @@ def main() -> None:
             f"{len(damaged)} folder(s) in {given.results / 'runs'} cannot be read and are in no "
             "table: the warnings above name them. All else is written."
         )
+
+
+def write_rankings(published: Published, measured: Measured, output: Path) -> None:
+    """rankings.md, and a critical-difference diagram for each data set and seed."""
+    files.write_text(output / "rankings.md", rankings.report(published, measured))
+    found = [*rankings.printed_ranked(published), *rankings.ranked(measured)]
+    for group in found:
+        compared = stats.nemenyi(group.values["biou"])
+        title = (
+            f"{group.title}\nAverage rank by bIoU over {compared.networks} networks; "
+            f"Friedman p {rankings.chance(compared.friedman_p)}\n"
+            "Bars join what Nemenyi cannot tell apart"
+        )
+        names = [LOSSES.get(loss, loss) for loss in group.losses]
+        figure = critical_difference_figure(
+            names, compared.average_ranks, compared.groups, compared.cd, title
+        )
+        stem = f"{group.stem}-critical_difference".replace("/", "_")
+        charts.save(figure, str(output / "figures" / stem))
+    print(f"{output / 'rankings.md'}: {len(found)} rankings of losses over networks")
 
 
 def table31_losses(distance: str = "chessboard") -> dict[tuple[str, str], float]:

@@ -1,12 +1,9 @@
 """The critical-difference diagram of Demsar (JMLR 2006, figure 1): matplotlib alone."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from seglab import files
 
 WIDTH_INCHES = 6.4
 LINE_INCHES = 0.24  # one name, or one bar
@@ -62,12 +59,3 @@ def critical_difference_figure(
         text = f"{names[i]} ({rank:.2f})"
         axes.text(edge, y, f" {text} ", ha="right" if at_left else "left", va="center", fontsize=8)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """path.png and path.svg, whole or not at all."""
-    for ending in ("png", "svg"):
-        files.write_atomic(
-            path.with_name(f"{path.name}.{ending}"),
-            lambda temporary, ending=ending: figure.savefig(temporary, format=ending, dpi=150),
-        )

@@ -512,7 +512,7 @@ def test_groups_overlap_where_neighbours_are_alike_and_ends_are_not():
     assert found.groups == [(0, 1), (1, 2)]
 
 
-def test_the_diagram_shows_every_loss_and_every_group(tmp_path):
+def test_the_diagram_shows_every_loss_and_every_group():
     found = stats.nemenyi(table_of_ranks(40))
     figure = cd_diagram.critical_difference_figure(
         list("abcd"), found.average_ranks, found.groups, found.cd, "40 networks"
@@ -524,8 +524,5 @@ def test_the_diagram_shows_every_loss_and_every_group(tmp_path):
         assert f"{name} ({rank:.2f})" in texts
     assert f"CD = {found.cd:.2f}" in texts
     assert [line.get_linewidth() for line in axes.lines].count(4) == len(found.groups) == 1
-    cd_diagram.save(figure, tmp_path / "cd")
-    assert (tmp_path / "cd.png").read_bytes().startswith(b"\x89PNG")
-    assert "<svg" in (tmp_path / "cd.svg").read_text()
     without = cd_diagram.critical_difference_figure(["a", "b"], [1, 2], [], math.nan, "")
     assert "CD" not in " ".join(text.get_text() for text in without.axes[0].texts)

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "tables": {"errors", "scores", "stats", "store"},
     "ledger": {"checkpoint", "engine", "record", "scores", "tracking"},
     "stats": {"errors", "scores"},
-    "cd_diagram": {"errors", "files"},
+    "cd_diagram": set(),
     "charts": {"errors", "files", "scores", "store", "tables"},
     "audit": {"errors", "files", "scores", "tables"},
     "status": {"config", "data", "errors", "experiment", "files", "record"},

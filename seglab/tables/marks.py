@@ -44,7 +44,7 @@ def column(
         for loss, names in group.items()
     }
     found = {loss: names for loss, names in found.items() if names}
-    reason = _why_not(found, split, measured)
+    reason = why_not(found, split, measured)
     if reason:
         return Column(reason=reason)
     score, entry = METRICS[metric]
@@ -81,7 +81,8 @@ def sentences(columns: Mapping[str, list[Column]]) -> str:
     return " ".join([*said, "Superiority has no such test."])
 
 
-def _why_not(found: Mapping[str, list[Cellname]], split: str, measured: Measured) -> str:
+def why_not(found: Mapping[str, list[Cellname]], split: str, measured: Measured) -> str:
+    """Why losses cannot be compared over images; "" where they can. Arguments as for `column`."""
     if len(found) < 2:
         return "fewer than two losses have run"
     if len({tuple(name.seed for name in names) for names in found.values()}) > 1:
