@@ -1,4 +1,4 @@
-"""Every file of configs/loss as a fixture, with each number of channels that it is made for."""
+"""Every file of configs/loss, with each number of channels that it is made for."""
 
 from pathlib import Path
 
@@ -22,19 +22,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES)
-def case(request):
-    """A file and C."""
-    return request.param
-
-
-@pytest.fixture
-def loss(case):
-    """Each loss."""
-    return built(case[0])
-
-
-@pytest.fixture
-def channels(case):
+@pytest.fixture(params=[1, 4], ids=["binary", "multiclass"])
+def channels(request):
     """C: 1 is the binary task."""
-    return case[1]
+    return request.param

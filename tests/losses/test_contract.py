@@ -7,6 +7,25 @@ import pytest
 import torch
 
 from .batches import IGNORE, batch, one_sided, value_and_gradient
+from .conftest import CASES, built
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    """A file and C."""
+    return request.param
+
+
+@pytest.fixture
+def loss(case):
+    """Each loss."""
+    return built(case[0])
+
+
+@pytest.fixture
+def channels(case):
+    """C: 1 is the binary task."""
+    return case[1]
 
 
 def test_is_a_finite_float32_scalar_with_a_finite_gradient(loss, channels):

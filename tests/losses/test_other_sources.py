@@ -21,11 +21,6 @@ from .batches import IGNORE, batch, value_and_gradient
 from .reference import truth_and_probability
 
 
-@pytest.fixture(params=[1, 4], ids=["binary", "multiclass"])
-def channels(request):
-    return request.param
-
-
 def agree(loss, expected, logits, target):
     found = value_and_gradient(loss, logits, target)
     wanted = value_and_gradient(expected, logits.double(), target)
