@@ -322,4 +322,6 @@ def test_make_tables_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tables.py", "--results", str(tmp_path)])
     script.main()
     assert "1 of 1 groups of runs drawn" in capsys.readouterr().out
-    assert len(list((tmp_path / "tables" / "figures").iterdir())) == 6
+    drawn = [path.name for path in (tmp_path / "tables" / "figures").iterdir()]
+    assert len([name for name in drawn if name.startswith("nuclei-unet-resnet34-s42-")]) == 6
+    assert len([name for name in drawn if name.endswith("-critical_difference.png")]) == 3
