@@ -380,7 +380,7 @@ def _boundary(
 ) -> Group:
     target = np.stack([label_map(seed, height, width, CLASSES) for seed in range(images)])
     predicted = np.stack([shifted(labels, 3) for labels in target])
-    d = boundary_width(height, width, 0.02)
+    d = boundary_width((height, width), 0.02)
     ours = [torch.from_numpy(labels).to(device) for labels in (predicted, target)]
 
     def reference() -> np.ndarray:

@@ -18,6 +18,8 @@ EXACT = 2**24  # OpenCV counts in float32, in which every integer up to here exi
 def region_counts(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
     """(B, H, W) class indices, twice -> (B, K, 3) int64: tp, fp, fn of each image and class.
 
+    Or of each volume: (B, D, H, W), twice; so in all that follows.
+
     tp = pixels of class c in both, fp = in the prediction alone, fn = in the truth alone.
 
     Args:
@@ -54,7 +56,7 @@ def prepared(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[Tenso
     Every count passes this door, so it is here that shapes and labels are asserted. The values
     are looked at on a CPU alone: elsewhere that would wait for the device.
     """
-    assert predicted.ndim == 3, f"(B, H, W) label maps, not {tuple(predicted.shape)}"
+    assert predicted.ndim in (3, 4), f"(B, H, W) label maps, not {tuple(predicted.shape)}"
     assert predicted.shape == target.shape, f"{tuple(predicted.shape)}, {tuple(target.shape)}"
     assert not (predicted.is_floating_point() or target.is_floating_point()), "labels are integers"
     assert 1 <= num_classes <= IGNORE, f"num_classes is {num_classes}"
@@ -115,12 +117,16 @@ def _tally_with_opencv(predicted: Tensor, target: Tensor, num_labels: int) -> Te
 
 
 def _confusion(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 labels, twice -> (256, 256) float64 pixels by label of the truth, prediction.
+    """(H, W) or (D, H, W) uint8 labels, twice -> (256, 256) float64 pixels: truth, prediction.
 
     One histogram of the two bytes read as one 16-bit number: faster than three of one byte each,
     whose neighbours fall into the same bin.
     """
     joint = np.zeros((IGNORE + 1, IGNORE + 1))
+    if target.ndim == 3:  # slices of a volume, one below the other
+        depth, height, width = target.shape
+        predicted = predicted.reshape(depth * height, width)
+        target = target.reshape(depth * height, width)
     rows = max(1, EXACT // target.shape[1])
     for top in range(0, len(target), rows):
         part = slice(top, top + rows)
@@ -133,7 +139,9 @@ def _tally_with_sums(predicted: Tensor, target: Tensor, num_labels: int) -> Tens
     """The same integers, label by label: no atomics, no wait for the device, no one-hot planes."""
     both = torch.where(predicted == target, target, IGNORE)
     pixels = [
-        torch.stack([(labels == label).sum(dim=(1, 2)) for labels in (both, predicted, target)], 1)
+        torch.stack(
+            [(labels == label).flatten(1).sum(1) for labels in (both, predicted, target)], 1
+        )
         for label in range(num_labels)
     ]
     return torch.stack(pixels, dim=1)

@@ -1,5 +1,7 @@
 """What the engine is handed: all the counts of a run in one call."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,12 +21,14 @@ class Meter:
         self.num_classes = num_classes
         self.ratios = list(ratios)
 
-    def widths(self, height: int, width: int) -> list[int]:
-        """Band widths in pixels of an image of that size, one for each ratio."""
-        return [boundary_width(height, width, ratio) for ratio in self.ratios]
+    def widths(self, shape: Sequence[int]) -> list[int]:
+        """Band widths in pixels of an image (H, W) or a volume (D, H, W), one for each ratio."""
+        return [boundary_width(shape, ratio) for ratio in self.ratios]
 
     def counts(self, predicted: Tensor, target: Tensor) -> Tensor:
         """(B, H, W) class indices, twice -> (B, K, 1 + len(ratios), 3) int64 tp, fp, fn.
+
+        Or (B, D, H, W), twice.
 
         Entry 0 is the region (`region_counts`), entry 1 + r the band at ratios[r]
         (`boundary_counts`). On the device of the inputs, without waiting for it.
@@ -33,5 +37,5 @@ class Meter:
         region = tally(predicted, target, self.num_classes).unsqueeze(2)
         if not self.ratios:
             return region
-        widths = self.widths(*target.shape[1:])
+        widths = self.widths(target.shape[1:])
         return torch.cat([region, band_tallies(predicted, target, self.num_classes, widths)], 2)

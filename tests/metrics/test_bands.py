@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from seglab.metrics import boundary_band, boundary_width
 from seglab.metrics.bands import _with_opencv, _with_pooling, banded_labels
@@ -46,6 +47,42 @@ def test_band_of_every_label_is_the_reference_tools(seed, height, width, num_lab
 def test_pooling_gives_the_bytes_that_opencv_gives(seed, height, width, widths):
     labels = torch.from_numpy(np.stack([blobs(height, width, 4, seed + i) for i in range(2)]))
     labels, widths = labels.to(torch.uint8), sorted(widths)
+    for ours, theirs in zip(
+        _with_opencv(labels, widths), _with_pooling(labels, widths), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def blocks(shape, num_labels, seed):
+    """(D, H, W) int64 labels in coherent cubes, some of them 255."""
+    rng = np.random.default_rng(seed)
+    cell = int(rng.integers(1, 5))
+    coarse = rng.integers(0, num_labels, [-(-side // cell) for side in shape])
+    coarse[rng.random(coarse.shape) < 0.1] = 255
+    return np.kron(coarse, np.ones((cell,) * 3, np.int64))[tuple(map(slice, shape))]
+
+
+SIDES = st.integers(1, 12)
+
+
+@given(SEEDS, st.tuples(SIDES, SIDES, SIDES), st.integers(1, 4), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_band_in_a_volume_is_what_d_erosions_by_a_cube_take(seed, shape, num_labels, d):
+    labels = blocks(shape, num_labels, seed)
+    band = boundary_band(torch.from_numpy(labels)[None], d)[0].numpy()
+    expected = np.zeros_like(band)
+    for label in range(num_labels):
+        mask = labels == label
+        eroded = ndimage.binary_erosion(mask, np.ones((3, 3, 3)), iterations=d, border_value=0)
+        expected |= mask & ~eroded
+    np.testing.assert_array_equal(band, expected)
+
+
+@given(SEEDS, st.tuples(SIDES, SIDES, SIDES), st.sets(st.integers(1, 15), min_size=1))
+@settings(max_examples=40, deadline=None)
+def test_pooling_gives_the_same_bytes_in_a_volume(seed, shape, widths):
+    maps = np.stack([blocks(shape, 4, seed + i) for i in range(2)])
+    labels, widths = torch.from_numpy(maps).to(torch.uint8), sorted(widths)
     for ours, theirs in zip(
         _with_opencv(labels, widths), _with_pooling(labels, widths), strict=True
     ):
@@ -106,4 +143,4 @@ def test_a_transposed_view_has_the_transposed_band():
     ],
 )
 def test_width_is_rounded_as_the_reference_rounds(height, width, ratio, d):
-    assert boundary_width(height, width, ratio) == d
+    assert boundary_width((height, width), ratio) == d

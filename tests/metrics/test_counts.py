@@ -60,6 +60,21 @@ def test_counts_are_the_references(seed, height, width, num_classes, d):
     equal(ours, reference_counts(predicted, target, num_classes, d))
 
 
+@given(SEEDS, st.integers(1, 8), st.integers(1, 12), st.integers(1, 12), CLASSES)
+@settings(max_examples=50, deadline=None)
+def test_counts_of_a_volume_are_the_sums_over_its_slices(seed, depth, height, width, num_classes):
+    slices = [pair(seed + i, height, width, num_classes) for i in range(depth)]
+    predicted, target = (torch.cat(maps) for maps in zip(*slices, strict=True))
+    whole = region_counts(predicted[None], target[None], num_classes)
+    equal(whole[0], region_counts(predicted, target, num_classes).sum(0))
+    elsewhere = counts._tally_with_sums(
+        *counts._prepared_with_torch(predicted[None], target[None]), max(num_classes, 2)
+    )
+    agreed, claimed, true = elsewhere.unbind(-1)
+    theirs = torch.stack([agreed, claimed - agreed, true - agreed], dim=-1)
+    equal(whole, theirs[:, 1:] if num_classes == 1 else theirs)
+
+
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (1024, 2048)])
 def test_counts_are_the_references_at_full_size(height, width):
     rng = np.random.default_rng(7)
@@ -67,7 +82,7 @@ def test_counts_are_the_references_at_full_size(height, width):
     target[:90, :200] = 255
     predicted = torch.from_numpy(np.roll(target, (5, 9), (0, 1)) % 19)[None]
     target = torch.from_numpy(target)[None]
-    d = boundary_width(height, width, 0.02)
+    d = boundary_width((height, width), 0.02)
     equal(boundary_counts(predicted, target, 19, d), reference_counts(predicted, target, 19, d))
 
 

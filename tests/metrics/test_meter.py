@@ -9,7 +9,7 @@ from seglab.metrics import Meter, boundary_counts, region_counts
 def test_counts_are_the_region_then_each_ratio():
     predicted, target = pair(1, 100, 75, 4)
     meter = Meter(4, [0.02, 0.005, 0.1])
-    widths = meter.widths(100, 75)
+    widths = meter.widths((100, 75))
     assert widths == [2, 1, 12]  # diagonal 125: 2.5, 0.625 and 12.5, halves to even
     ours = meter.counts(predicted, target)
     assert ours.shape == (1, 4, 4, 3)
