@@ -16,7 +16,8 @@ from torch import nn
 
 from seglab.errors import ConfigError
 from seglab.models import smp
-from seglab.models.smp import build, check_size, identity, load_encoder, minimum_batch
+from seglab.models.sizes import check_size, minimum_batch
+from seglab.models.smp import build, identity, load_encoder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NETWORKS = list(
@@ -77,7 +78,7 @@ def test_the_six_networks_of_the_thesis_map_images_to_logits(model, encoder):
         logits = network(torch.rand(2, 3, 64, 96))
     assert logits.shape == (2, 19, 64, 96)
     assert (logits < 0).any()  # not probabilities
-    check_size(network, 512, 512, classes=19)
+    check_size(network, (512, 512), classes=19)
 
 
 def test_every_architecture_is_chosen_by_name_and_every_encoder_too():
@@ -85,9 +86,9 @@ def test_every_architecture_is_chosen_by_name_and_every_encoder_too():
         if model_class is not library.DPT:  # takes timm's transformers alone
             network = build(model_class.__name__, "resnet18", None, 2)
             assert isinstance(network, model_class)
-            check_size(network, 256, 256, classes=2)
+            check_size(network, (256, 256), classes=2)
     for encoder in ("mit_b0", "efficientnet-b0", "tu-convnext_atto"):
-        check_size(build("FPN", encoder, None, 1), 64, 64, classes=1)
+        check_size(build("FPN", encoder, None, 1), (64, 64), classes=1)
     assert isinstance(build("deeplabv3plus", "resnet18", None, 1), library.DeepLabV3Plus)
 
 
@@ -153,27 +154,27 @@ def test_a_size_that_does_not_fit_is_refused_with_sizes_near_it_that_do(
     architecture, good, bad, near
 ):
     network = build(architecture, "resnet18", None, 2)
-    check_size(network, *good)
+    check_size(network, good)
     message = f"{bad[0]} x {bad[1]} pixels: .*Sizes near it that will do: {near}\\."
     with pytest.raises(ConfigError, match=message):
-        check_size(network, *bad)
+        check_size(network, bad)
     for size in near.split(", "):
-        check_size(network, *(int(side) for side in size.split(" x ")))
+        check_size(network, [int(side) for side in size.split(" x ")])
 
 
 def test_a_network_that_gives_back_another_size_or_number_of_channels_is_refused():
     shrinking = nn.Conv2d(3, 4, 2, stride=2)
     with pytest.raises(ConfigError, match="its output has 32 x 48 pixels"):
-        check_size(shrinking, 64, 96)
+        check_size(shrinking, (64, 96))
     with pytest.raises(ConfigError, match="gives 4 channels, and the data set has 19"):
-        check_size(nn.Conv2d(3, 4, 1), 64, 64, classes=19)
+        check_size(nn.Conv2d(3, 4, 1), (64, 64), classes=19)
 
     class Pair(nn.Module):
         def forward(self, x):
             return x, x
 
     with pytest.raises(ConfigError, match="not one .* tensor"):
-        check_size(Pair(), 64, 64)
+        check_size(Pair(), (64, 64))
 
 
 def test_a_network_that_looks_at_values_is_tried_for_real():
@@ -186,9 +187,9 @@ def test_a_network_that_looks_at_values_is_tried_for_real():
             assert x.shape[-1] != 65, "65 is too wide"
             return self.layer(x) if x.max().item() < 1 else None
 
-    check_size(Peeking(), 64, 64, classes=2)
+    check_size(Peeking(), (64, 64), classes=2)
     with pytest.raises(ConfigError, match="65 is too wide"):
-        check_size(Peeking(), 64, 65)
+        check_size(Peeking(), (64, 65))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_network_that_looks_at_values_is_tried_for_real():
 )
 def test_minimum_batch_is_the_smallest_that_trains(architecture, size, least):
     network = build(architecture, "resnet18", None, 1)
-    assert minimum_batch(network, *size) == least
+    assert minimum_batch(network, size) == least
     if max(size) < 100:
         network(torch.rand(least, 3, *size))
     if least == 2:
@@ -217,8 +218,8 @@ def test_probing_leaves_the_network_and_the_random_numbers_alone():
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    check_size(network, 64, 64, classes=1)
-    assert minimum_batch(network) == 2
+    check_size(network, (64, 64), classes=1)
+    assert minimum_batch(network, (512, 512)) == 2
     assert torch.equal(torch.rand(4), expected)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert network.training
@@ -238,10 +239,10 @@ def test_a_trial_with_values_leaves_the_network_and_the_random_numbers_alone_too
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    assert minimum_batch(network, 8, 8) == 1
+    assert minimum_batch(network, (8, 8)) == 1
     assert torch.equal(torch.rand(4), expected)
     assert network.layers[1].num_batches_tracked == 0
-    check_size(network, 8, 8, classes=2)
+    check_size(network, (8, 8), classes=2)
     assert network.training
 
 

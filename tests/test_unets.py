@@ -6,7 +6,7 @@ from torch import nn
 
 from seglab import config
 from seglab.errors import ConfigError
-from seglab.models import smp
+from seglab.models.sizes import check_size
 from seglab.models.unets import Block, Gate
 
 NAMES = ("vanilla_unet", "attention_unet", "residual_attention_unet", "poster_unet")
@@ -85,8 +85,41 @@ def test_dropout_drops_in_training_alone(read):
     assert torch.equal(model(image), model(image))
 
 
+def test_dropout_follows_each_of_the_two_convolutions():
+    block = Block(3, 5, residual=False, dropout=1.0)
+    seen = []
+    block.body[3].register_forward_hook(lambda _layer, given, _found: seen.append(given[0]))
+    assert not block(torch.randn(2, 3, 8, 8)).any()
+    assert len(seen) == 1
+    assert not seen[0].any()  # what the second convolution was given
+
+
+def test_he_normal_keeps_the_variance_of_what_a_relu_halves(read):
+    """Var(w) = 2 / fan in, of a normal distribution: 4 of 1000 lie beyond 2.88 deviations."""
+    torch.manual_seed(2)
+    overrides = ("model.channels=[16,32]", "model.init=he_normal")
+    model = config.build(read("model=residual_attention_unet", *overrides), "model", classes=1)
+    pooled = []
+    for layer in (*layers(model, nn.Conv2d), *layers(model, nn.ConvTranspose2d)):
+        one = torch.ones(1, layer.in_channels, 8, 8)
+        with torch.no_grad():  # as many terms as an output in the middle is the sum of
+            layer.weight.data, kept = torch.ones_like(layer.weight), layer.weight.data
+            fan_in = layer(one)[0, 0, 2, 2] - (0 if layer.bias is None else layer.bias[0])
+        pooled.append(kept.flatten() * (fan_in / 2).sqrt())
+        assert layer.bias is None or not layer.bias.any()
+    pooled = torch.cat(pooled)
+    assert len(pooled) == 28_160  # so the deviation of their variance is 0.008
+    assert pooled.var().item() == pytest.approx(1, abs=0.03)
+    assert 0.003 < (pooled.abs() > 2.88).double().mean().item() < 0.005
+
+
+def test_an_unknown_init_is_told(read):
+    with pytest.raises(ConfigError, match=r"model\.init=he: must be one of default, he_normal"):
+        network(read, "vanilla_unet", "model.init=he")
+
+
 def test_an_encoder_and_a_size_that_do_not_fit_are_told(read):
     with pytest.raises(ConfigError, match="encoder=resnet50: this network has no encoder"):
         network(read, "attention_unet", "encoder=resnet50")
     with pytest.raises(ConfigError, match=r"40 x 40 pixels.*Sizes near it that will do: 32 x 32"):
-        smp.check_size(network(read, "vanilla_unet"), 40, 40, 3)
+        check_size(network(read, "vanilla_unet"), (40, 40), 3)

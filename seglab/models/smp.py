@@ -6,7 +6,6 @@ as well as the network, a misfit is named key by key, and the random numbers tha
 do not depend on the weights.
 """
 
-import copy
 import difflib
 import inspect
 import logging
@@ -117,106 +116,6 @@ def _check_options(model_class: type[nn.Module], encoder: str, options: dict[str
                 f"model.{name}: {model_class.__name__} takes no such argument here. "
                 f"{_did_you_mean(name, known)}Choices: {', '.join(known)}."
             )
-
-
-# ---------------------------------------------------------------- sizes
-
-
-def check_size(model: nn.Module, height: int, width: int, classes: int | None = None) -> None:
-    """Tries one image of (3, height, width) without computing anything.
-
-    Args:
-        model: any network, not only those of this file.
-        classes: the channels that the output must have; None: not looked at.
-
-    Errors: ConfigError, with sizes near it that will do, where the network refuses the size or
-        gives back another.
-    """
-    reason = _refusal(model, height, width)
-    if reason is not None:
-        near = [f"{h} x {w}" for h, w in _sizes_near(model, height, width)]
-        advice = f"Sizes near it that will do: {', '.join(near)}. " if near else ""
-        raise ConfigError(
-            f"{height} x {width} pixels: the network cannot take images of this size. {advice}"
-            f"Set dataset.size and dataset.pad. ({reason})"
-        )
-    channels = _output(model, (1, 3, height, width)).shape[1]
-    if classes is not None and channels != classes:
-        raise ConfigError(
-            f"model: the network gives {channels} channels, and the data set has {classes} "
-            "(one for each class, or one for a binary task)."
-        )
-
-
-def minimum_batch(model: nn.Module, height: int = 512, width: int = 512) -> int:
-    """The smallest batch per device that can be trained on: 1, or 2.
-
-    Two where batch normalisation sees a single value per channel, which has no variance: after
-    pooling over the whole image (DeepLabV3, DeepLabV3Plus, PSPNet), or where the deepest features
-    of a small image are one pixel.
-    """
-    try:
-        _output(model, (1, 3, height, width), training=True)
-    except ValueError as error:
-        return 2 if "more than 1 value per channel" in str(error) else 1
-    except Exception:  # a size that it cannot take at all is told by check_size
-        return 1
-    return 1
-
-
-def _refusal(model: nn.Module, height: int, width: int) -> str | None:
-    """Why the network does not map (3, height, width) to (C, height, width); None if it does."""
-    try:
-        output = _output(model, (1, 3, height, width))
-    except Exception as error:  # whatever a network says to a size that it cannot take
-        return _first_line(error)
-    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[0] != 1:
-        return "its output is not one (B, C, H, W) tensor"
-    found = tuple(output.shape[2:])
-    return None if found == (height, width) else f"its output has {found[0]} x {found[1]} pixels"
-
-
-def _output(model: nn.Module, shape: tuple[int, ...], *, training: bool = False) -> Any:
-    """The model's output for an image, without values where the network can do without.
-
-    The model itself, its statistics and the stream of random numbers stay as they were.
-    """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        try:
-            return _without_values(model).train(training)(torch.empty(shape, device="meta"))
-        except Exception as error:
-            if "meta" not in str(error).lower():  # refused: not for want of values
-                raise
-            device = next((p.device for p in model.parameters()), torch.device("cpu"))
-            return copy.deepcopy(model).train(training)(torch.zeros(shape, device=device))
-
-
-def _without_values(model: nn.Module) -> nn.Module:
-    """A copy on the meta device, which knows shapes and holds no numbers."""
-    memo: dict[int, Any] = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
-        for p in model.parameters()
-    }
-    memo |= {id(b): torch.empty_like(b, device="meta") for b in model.buffers()}
-    return copy.deepcopy(model, memo)
-
-
-def _sizes_near(model: nn.Module, height: int, width: int) -> list[tuple[int, int]]:
-    """One size below and one above that the network takes, if there are any near."""
-    stride = int(getattr(getattr(model, "encoder", None), "output_stride", 32))
-    down = [(_floor(height, stride) - i * stride, _floor(width, stride) - i * stride)
-            for i in range(4)]  # fmt: skip
-    up = [(-_floor(-height, stride) + i * stride, -_floor(-width, stride) + i * stride)
-          for i in range(4)]  # fmt: skip
-    found = []
-    for candidates in (down, up):
-        sizes = (size for size in candidates if min(size) > 0 and size != (height, width))
-        found += [next((size for size in sizes if _refusal(model, *size) is None), None)]
-    return list(dict.fromkeys(size for size in found if size is not None))
-
-
-def _floor(value: int, step: int) -> int:
-    return value // step * step
 
 
 # ---------------------------------------------------------------- weights
