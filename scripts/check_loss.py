@@ -2,8 +2,9 @@
 
 TARGET is a name in configs/loss (dist), a file of yours (theirs.yaml), or module:Class of any
 package (segmentation_models_pytorch.losses:DiceLoss); key=value are its arguments. A class that
-takes a `mode` is given binary and multiclass in turn. Each check ends in pass, fail with the
-counter-example, or not promised. The exit code is 1 where something fails.
+takes a `mode` is given binary and multiclass in turn; --task is for one that is made for either.
+Each check ends in pass, fail with the counter-example, or not promised. The exit code is 1 where
+something fails.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from omegaconf import OmegaConf
 from seglab import config, conformance
 from seglab.errors import ConfigError
 
-TASKS = {1: "binary", 4: "4 classes"}
+TASKS = {"binary": 1, "multiclass": 4}  # channels
 MEGAPIXEL = 2**20
 SIDE, TINY = 512, 16
 ROUNDS = 5
@@ -38,6 +39,7 @@ def main() -> int:
     )
     parser.add_argument("target", metavar="TARGET")
     parser.add_argument("arguments", metavar="key=value", nargs="*")
+    parser.add_argument("--task", choices=TASKS, help="this one alone")
     parser.add_argument("--no-cost", action="store_true", help="leave out time and memory")
     parser.add_argument("--peaks", type=int, help=argparse.SUPPRESS)  # see peaks()
     given = parser.parse_args()
@@ -48,9 +50,10 @@ def main() -> int:
         print(json.dumps(peaks_in_children(small, large, ("loss", "ce"))))
         return 0
     failed = 0
-    for channels, task in TASKS.items():
+    for task in [given.task] if given.task else TASKS:
+        channels = TASKS[task]
         loss = built(given.target, given.arguments, channels)
-        print(f"{given.target}, {task}")
+        print(f"{given.target}, {'binary' if channels == 1 else f'{channels} classes'}")
         for finding in conformance.examine(loss, channels):
             failed += finding.verdict == "fail"
             print(f"  {finding.verdict:<13}{finding.check:<13}{finding.said or finding.promise}")

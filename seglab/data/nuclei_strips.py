@@ -106,6 +106,13 @@ class NucleiStrips(Source):
         mask[:rows, :columns] = self._labels[split][top : top + rows, shift : shift + columns]
         return mask
 
+    def read_instances(self, sample: Sample) -> np.ndarray:
+        """(window, window) uint8: the number of each nucleus in the image, cut ones too; else 0."""
+        top, left, rows, columns = sample.region
+        numbers = np.zeros((self.window, self.window), np.uint8)
+        numbers[:rows, :columns] = self._field[1][top : top + rows, left : left + columns]
+        return numbers
+
     @property
     def _files(self) -> tuple[Path, Path]:
         return self.root / "image.png", self.root / "instances.png"

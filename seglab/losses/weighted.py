@@ -69,9 +69,11 @@ class ShapeAware(WeightedCrossEntropy):
     """w = w_c + w0 exp(-(d1 + d2)^2 / (2 sigma^2)): high between objects that nearly touch.
 
     Ronneberger, Fischer, Brox. "U-Net." MICCAI 2015. https://arxiv.org/abs/1505.04597 , equation 2.
-    d1 and d2 are the distances to the nearest and to the second nearest object, an object being a
-    connected component (by sides and corners) of one class other than the background, 0. With
-    fewer than two objects the second term is 0.
+    d1 and d2 are the distances to the nearest and to the second nearest object, 0 inside it. With
+    fewer than two objects the second term is 0. Where the data set knows its instances, a data
+    loader hands them to `plane`, and these are the objects: cells that touch are two. Elsewhere,
+    and in a call without weights, an object is a connected component (by sides and corners) of
+    one class other than the background, 0. Ignored pixels are of no object in either case.
 
     Args:
         class_weights: w_c of class 0, 1, ...; None is 1 for each.
@@ -93,19 +95,44 @@ class ShapeAware(WeightedCrossEntropy):
 
     def weights(self, target: Tensor) -> Tensor:
         """On the CPU, whatever the device of the target: made beforehand it costs nothing."""
-        maps = [self._of_image(labels) for labels in target.cpu().numpy()]
+        maps = [self.plane(labels) for labels in target.cpu().numpy()]
         return torch.from_numpy(np.stack(maps)).to(target.device)
 
-    def _of_image(self, labels: np.ndarray) -> np.ndarray:
+    def plane(self, target: np.ndarray, instances: np.ndarray | None = None) -> np.ndarray:
+        """(H, W) labels of one image -> (H, W) float32 weights.
+
+        Args:
+            instances: (H, W) number of the object that each pixel is of, 0 in the background; None
+                takes the connected components.
+
+        Errors: ValueError for instances of another size, or with a number in the background.
+        """
+        numbers = components(target) if instances is None else known_objects(target, instances)
         of_class = np.ones(IGNORE + 1, dtype=np.float32)
         if self.class_weights is not None:
             of_class[: len(self.class_weights)] = self.class_weights
-        first, second = nearest_two(objects(labels), self.spacing, REACH * self.sigma)
+        first, second = nearest_two(numbers, self.spacing, REACH * self.sigma)
         border = self.w0 * np.exp(-((first + second) ** 2) / (2 * self.sigma**2))
-        return of_class[labels] + border.astype(np.float32)
+        return of_class[target] + border.astype(np.float32)
 
 
-def objects(labels: np.ndarray) -> np.ndarray:
+def known_objects(labels: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    """Instance numbers of one image -> int32, 0 where the label is ignored.
+
+    Errors: ValueError where these are not the instances of these labels.
+    """
+    if instances.shape != labels.shape:
+        raise ValueError(f"instances of {instances.shape} pixels for a mask of {labels.shape}")
+    astray = np.count_nonzero(instances[labels == 0])
+    if astray:
+        raise ValueError(
+            f"instances: {astray} pixels of the background (label 0) have a number. "
+            "Are they of another mask, or was the mask changed after they were read?"
+        )
+    return np.where(labels == IGNORE, 0, instances).astype(np.int32)
+
+
+def components(labels: np.ndarray) -> np.ndarray:
     """Class labels -> int32 numbers of their connected components, 0 outside every object."""
     numbers = np.zeros(labels.shape, dtype=np.int32)
     neighbours = np.ones((3,) * labels.ndim)
@@ -121,6 +148,7 @@ def nearest_two(
     """Distance of each pixel to the nearest and the second nearest object; inf if there is none.
 
     Args:
+        numbers: of the objects, from 1 on and not necessarily all; 0 outside every object.
         reach: a distance beyond it may come out as inf, which spares looking far from an object.
     """
     steps = np.ones(numbers.ndim) if spacing is None else np.asarray(spacing, dtype=float)
@@ -128,6 +156,8 @@ def nearest_two(
     first = np.full(numbers.shape, np.inf)
     second = first.copy()
     for number, box in enumerate(ndimage.find_objects(numbers), start=1):
+        if box is None:
+            continue
         around = tuple(
             slice(max(side.start - margin, 0), side.stop + margin)
             for side, margin in zip(box, margins, strict=True)

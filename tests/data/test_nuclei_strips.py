@@ -101,6 +101,17 @@ def test_padding_is_black_and_ignored(nuclei):
     assert (mask[:, :80] != IGNORE).any()
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_instances_are_those_of_the_file_and_lie_where_the_mask_is_not_background(nuclei, split):
+    for sample in nuclei.samples(split):
+        numbers, mask = nuclei.read_instances(sample), nuclei.read_mask(sample)
+        top, left, rows, columns = sample.region
+        shown = INSTANCES[top : top + rows, left : left + columns]
+        np.testing.assert_array_equal(numbers[:rows, :columns], shown)
+        assert (numbers > 0).sum() == (shown > 0).sum()
+        np.testing.assert_array_equal((numbers > 0)[:rows, :columns], (mask > 0)[:rows, :columns])
+
+
 def test_the_window_shows_the_image_at_its_place(nuclei):
     image = np.array(Image.open(FILES / "image.png"))
     sample = next(s for s in nuclei.samples("train") if s.id == "train-r064-c176")

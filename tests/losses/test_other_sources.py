@@ -13,7 +13,7 @@ from seglab.losses.boundary import Boundary, signed_distances
 from seglab.losses.cross_entropy import ConfidencePenalty, Focal, WeightedBinaryCrossEntropy
 from seglab.losses.lovasz import Lovasz
 from seglab.losses.overlap import DiceSquared, FocalTversky, Tversky
-from seglab.losses.weighted import DistancePenalty, ShapeAware, nearest_two, objects
+from seglab.losses.weighted import DistancePenalty, ShapeAware, components, nearest_two
 from seglab.losses.weighted_sum import Schedule, WeightedSum
 
 from . import reference
@@ -243,9 +243,52 @@ def test_shape_aware_is_high_between_objects_and_nowhere_else():
     assert np.array_equal(ShapeAware(None, 10.0, 5.0, None).plane(alone), np.ones(labels.shape))
 
 
+def test_touching_instances_are_two_objects_to_shape_aware():
+    labels = np.zeros((9, 30), dtype=np.uint8)
+    labels[2:7, 5:25] = 1
+    instances = np.zeros(labels.shape, dtype=np.uint16)
+    instances[2:7, 5:15], instances[2:7, 15:25] = 300, 7  # any numbers, in any order
+    loss = ShapeAware(None, 10.0, 5.0, None)
+    weights = loss.plane(labels, instances)
+    # in the left one d1 = 0 and d2 = 1, 2, ... pixels to the right one
+    expected = [1 + 10 * math.exp(-(step**2) / 50) for step in (1, 2, 3, 4, 5)]
+    np.testing.assert_allclose(weights[4, 14:9:-1], expected, rtol=1e-6)
+    np.testing.assert_allclose(weights[4, 15:20], expected, rtol=1e-6)
+    assert (loss.plane(labels) == 1).all()  # one component
+
+
+def test_instances_that_are_the_components_change_nothing():
+    _, target = batch(12, 4)
+    loss = ShapeAware([1.0, 2.0], 10.0, 5.0, (1.0, 2.0))
+    for labels in target.numpy():
+        known = loss.plane(labels, components(labels))
+        np.testing.assert_array_equal(known, loss.plane(labels))
+
+
+def test_what_is_ignored_is_no_object():
+    labels = np.zeros((9, 30), dtype=np.uint8)
+    labels[2:7, 5:12], labels[2:7, 14:20] = 1, IGNORE
+    instances = (labels > 0) + (labels == IGNORE).astype(int)
+    loss = ShapeAware(None, 10.0, 5.0, None)
+    assert (loss.plane(labels, instances) == 1).all()
+    labels[2:7, 17:20] = 1  # of an object that is ignored in part, the rest counts
+    np.testing.assert_array_equal(loss.plane(labels, instances), loss.plane(labels))
+    assert loss.plane(labels, instances).max() > 5
+
+
+def test_instances_of_another_mask_are_refused():
+    labels = np.zeros((4, 6), dtype=np.uint8)
+    labels[:, :3] = 1
+    loss = ShapeAware(None, 10.0, 5.0, None)
+    with pytest.raises(ValueError, match=r"12 pixels of the background \(label 0\) have a number"):
+        loss.plane(labels, labels[:, ::-1])
+    with pytest.raises(ValueError, match=r"instances of \(4, 5\) pixels for a mask of \(4, 6\)"):
+        loss.plane(labels, labels[:, 1:])
+
+
 def test_objects_are_the_components_of_each_class():
     labels = np.array([[1, 0, 2, 2], [0, 1, 255, 2], [0, 0, 0, 0], [2, 2, 0, 1]], dtype=np.uint8)
-    numbers = objects(labels)
+    numbers = components(labels)
     assert sorted(np.unique(numbers)) == [0, 1, 2, 3, 4]
     assert numbers[0, 0] == numbers[1, 1] != numbers[3, 3]  # corners join
     assert numbers[0, 2] != numbers[3, 0]
@@ -255,7 +298,7 @@ def test_objects_are_the_components_of_each_class():
 
 
 def test_the_reach_spares_work_and_changes_no_nearer_distance():
-    numbers = objects((np.random.default_rng(0).random((40, 60)) < 0.01).astype(np.uint8))
+    numbers = components((np.random.default_rng(0).random((40, 60)) < 0.01).astype(np.uint8))
     exact, near = nearest_two(numbers, (1.0, 0.5)), nearest_two(numbers, (1.0, 0.5), reach=6.0)
     for whole, cut in zip(exact, near, strict=True):
         assert (cut >= whole).all()
