@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train test test-slurm lint format tables bench readme clean
+.PHONY: help install demo train test test-slurm lint format tables bench docs readme clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ tables: $(STAMP)  ## results/runs -> results/tables
 bench: $(STAMP)  ## ours against the libraries: time, memory, targets; ARGS="--quick"
 	@$(RUN) scripts/bench.py $(ARGS)
 
+docs: $(STAMP)  ## put the cards and the picture into docs/
+	@$(RUN) scripts/docs.py
+
 readme: $(STAMP)  ## put the demo's picture and table into README.md
 	@$(RUN) scripts/demo.py --readme
 
@@ -49,5 +52,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  "seglab needs Python 3.11 or newer: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
 	@echo "Installing into $(VENV) (a minute or two; PyTorch is large) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@

@@ -27,13 +27,29 @@ from seglab.errors import ConfigError, UserError
 
 _BESIDE = Path(__file__).resolve().parents[1] / "configs"
 CONFIGS = _BESIDE if _BESIDE.is_dir() else Path.cwd() / "configs"  # installed elsewhere: the clone
-ALLOWED = ("seglab", "torch", "segmentation_models_pytorch", "torchmetrics", "lightning", "monai")
+ALLOWED = (
+    "seglab", "torch", "segmentation_models_pytorch", "torchmetrics", "lightning", "monai",
+    "albumentations",
+)  # fmt: skip
 KEYS = {
-    "dataset", "model", "encoder", "loss", "optimizer", "trainer", "logger", "experiment", "seed",
+    "dataset", "augmentation", "model", "encoder", "loss", "optimizer", "postprocess", "trainer",
+    "logger", "experiment", "seed",
     "metrics", "data", "results_dir", "cache_dir", "allow", "keep_checkpoints", "rerun",
 }  # fmt: skip
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # may raise these
-DATASET_KEYS = ("size", "pad", "mean", "std", "recipe")  # for seglab, not for the data set's class
+DATASET_KEYS = (  # for seglab, not for the data set's class
+    "size", "pad", "mean", "std", "recipe", "patch", "patches_per_volume",
+    "patch_foreground", "patch_overlap",
+)  # fmt: skip
+NEEDED = ("dataset", "augmentation", "model", "encoder", "loss", "optimizer", "postprocess")
+NOTHING: dict[str, dict[str, Any]] = {  # what configs/<section>/none.yaml says
+    "augmentation": {
+        "_target_": "seglab.data.augment.Augmentation",
+        "train": [],
+        "evaluation": [],
+    },
+    "postprocess": {"_target_": "seglab.postprocess.Unchanged"},
+}
 
 
 @dataclass
@@ -41,6 +57,7 @@ class MetricSettings:
     """Section `metrics`."""
 
     boundary_ratios: list[float] = field(default_factory=list)
+    further: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -91,6 +108,10 @@ class DatasetSettings:
     pad: str = "none"
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
+    patch: list[int] | None = None  # of volumes; None: the data set has images
+    patches_per_volume: int = 1
+    patch_foreground: float = 0.0
+    patch_overlap: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -248,7 +269,10 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
     for key in ("results_dir", "cache_dir"):
         if not tree[key] or not isinstance(tree[key], str):
             raise ConfigError(f"{key}={tree[key] or ''}: must name a folder.")
-    for section in ("dataset", "model", "encoder", "loss", "optimizer"):
+    for section in ("augmentation", "postprocess"):  # a run from before they came has none
+        tree.setdefault(section, dict(NOTHING[section]))
+        choices = {section: "none", **choices}
+    for section in NEEDED:
         if section not in choices:
             raise ConfigError(f"{section}: takes the name of one file in configs/{section}.")
         if not isinstance(tree.get(section), dict):
@@ -292,6 +316,8 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
     own = {k: v for k, v in tree["dataset"].items() if k in DATASET_KEYS and k != "recipe"}
     dataset = _typed("dataset", DatasetSettings, own)
     _choice("dataset.pad", dataset.pad, ("square", "none"))
+    if dataset.patch is not None:
+        _check_patches(dataset)
     for key, low in (("mean", float("-inf")), ("std", 0.0)):
         values = getattr(dataset, key)
         if len(values) != 3 or not all(value > low for value in values):
@@ -321,6 +347,26 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
         keep_checkpoints=tree["keep_checkpoints"],
         rerun=rerun,
     )
+
+
+def _check_patches(dataset: DatasetSettings) -> None:
+    assert dataset.patch is not None
+    if len(dataset.patch) != 3 or min(dataset.patch) < 1:
+        raise ConfigError(
+            f"dataset.patch={dataset.patch}: must be three numbers of voxels: D, H, W."
+        )
+    if dataset.patches_per_volume < 1:
+        raise ConfigError(
+            f"dataset.patches_per_volume={dataset.patches_per_volume}: must be at least 1."
+        )
+    if not 0 <= dataset.patch_foreground <= 1:
+        raise ConfigError(
+            f"dataset.patch_foreground={dataset.patch_foreground}: must be from 0 to 1."
+        )
+    if not 0 <= dataset.patch_overlap < 1:
+        raise ConfigError(
+            f"dataset.patch_overlap={dataset.patch_overlap}: must be from 0 to below 1."
+        )
 
 
 def _resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ share of the images, without padding, and the integer counts are put together by
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import lightning
@@ -36,10 +36,12 @@ class Evaluation:
     Attributes:
         counts: (N, K, M, 3) int64, image by image in the order of the split.
         loss: mean over the images of the loss of their batch.
+        further: other metrics, by name.
     """
 
     counts: np.ndarray
     loss: float
+    further: dict[str, float] = field(default_factory=dict)
 
 
 def stream(seed: int, *path: int) -> int:
@@ -55,11 +57,38 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+class Further(Protocol):
+    """What else is measured in an evaluation: `seglab.metrics.further`."""
+
+    def start(self, device: torch.device) -> None:
+        """Forgets what was added."""
+        ...
+
+    def add(self, logits: Tensor, predicted: Tensor, target: Tensor) -> None:
+        """One batch."""
+        ...
+
+    def share(self) -> Any:
+        """What this process has added, as a plain value."""
+        ...
+
+    def result(self, shares: list[Any]) -> dict[str, float]:
+        """The metrics of all processes' shares."""
+        ...
+
+
 class Engine(lightning.LightningModule):
     """Trains a model with a loss and counts what it gets right.
 
     Batches are dicts: image (B, 3, H, W) uint8, target (B, H, W) uint8, index (B,) int64, and
-    weights (B, H, W) float32 where the data carries the loss's weight of each pixel.
+    weights (B, H, W) float32 where the data carries the loss's weight of each pixel. Of volumes
+    (B, channels, D, H, W) float32, already normalised, and (B, D, H, W).
+
+    Args:
+        infer: (image, network) -> logits of an image that is evaluated: a sliding window. None:
+            the network sees it whole.
+        finish: (B, H, W) int64 labels of an evaluated image -> those that are counted.
+        further: other metrics of each evaluation.
     """
 
     def __init__(
@@ -71,9 +100,15 @@ class Engine(lightning.LightningModule):
         mean: list[float],
         std: list[float],
         seed: int,
+        *,
+        infer: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None,
+        finish: Callable[[Tensor], Tensor] | None = None,
+        further: Further | None = None,
     ) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)
+        flat = all(p.ndim < 5 for p in model.parameters())
+        self.model = model.to(memory_format=torch.channels_last) if flat else model
+        self.infer, self.finish, self.further = infer, finish, further
         self.loss = loss
         self.make_optimizer, self.meter, self.seed = make_optimizer, meter, seed
         self.register_buffer("mean", _channels(mean), persistent=False)
@@ -86,20 +121,25 @@ class Engine(lightning.LightningModule):
         self._shares: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 -> (B, C, H, W) logits."""
+        """(B, 3, H, W) uint8 -> (B, C, H, W) logits; of volumes (B, channels, D, H, W) float32."""
+        if image.ndim == 5:
+            return self.model(image)
         normal = (image.float() / 255 - self.mean) / self.std
         return self.model(normal.contiguous(memory_format=torch.channels_last))
+
+    def predict(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluated images -> logits (B, C, H, W), and the labels (B, H, W) int64 that count."""
+        logits = self(image) if self.infer is None else self.infer(image, self)
+        labels = predicted_labels(logits)
+        return logits, labels if self.finish is None else self.finish(labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that the configuration describes, on the parameters that learn."""
         return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
 
-    def _judged(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """logits (B, C, H, W), target (B, H, W) int64, loss ()."""
-        target = batch["target"].long()
-        logits = self(batch["image"])
+    def _loss(self, logits: Tensor, target: Tensor, batch: dict[str, Tensor]) -> Tensor:
         given = (batch["weights"],) if "weights" in batch else ()
-        return logits, target, self.loss(logits, target, *given)
+        return self.loss(logits, target, *given)
 
     # ------------------------------------------------------------ training
 
@@ -120,7 +160,8 @@ class Engine(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One batch -> its loss."""
-        logits, target, loss = self._judged(batch)
+        logits, target = self(batch["image"]), batch["target"].long()
+        loss = self._loss(logits, target, batch)
         with torch.no_grad():
             counts = self.meter.counts(predicted_labels(logits), target).sum(0)
             total = loss.detach().double() * len(target)
@@ -163,13 +204,19 @@ class Engine(lightning.LightningModule):
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
         self._shares = []
+        if self.further is not None:
+            self.further.start(self.device)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Counts of one batch; nothing leaves the device."""
         del batch_idx
-        logits, target, loss = self._judged(batch)
-        counts = self.meter.counts(predicted_labels(logits), target)
+        target = batch["target"].long()
+        logits, labels = self.predict(batch["image"])
+        loss = self._loss(logits, target, batch)
+        counts = self.meter.counts(labels, target)
         self._shares.append((batch["index"], counts, loss.double() * len(target)))
+        if self.further is not None:
+            self.further.add(logits, labels, target)
 
     def on_validation_epoch_end(self) -> None:
         """Puts the shares of all processes together, each image once."""
@@ -185,7 +232,10 @@ class Engine(lightning.LightningModule):
         assert torch.equal(index[order], torch.arange(len(index))), "an image twice or not at all"
         counts = torch.cat([part[1] for part in parts])[order]
         loss = torch.stack([part[2] for part in parts]).sum() / len(index)
-        self.evaluation = Evaluation(counts.numpy(), float(loss))
+        further = {}
+        if self.further is not None:
+            further = self.further.result(self._gathered(self.further.share()))
+        self.evaluation = Evaluation(counts.numpy(), float(loss), further)
         self._shares = []
 
     def _gathered(self, mine: Any) -> list[Any]:

@@ -4,6 +4,7 @@ All that can fail by the user's doing fails before training: device, folders, da
 """
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -22,23 +23,35 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from seglab import allocator, checkpoint, config, figures, files, record, scores, tracking
+from seglab import (
+    allocator,
+    checkpoint,
+    config,
+    figures,
+    files,
+    inference,
+    record,
+    samples,
+    scores,
+    tracking,
+)
 from seglab.config import Settings
-from seglab.data import cache, check, module, planes
+from seglab.data import augment, cache, check, module, planes
 from seglab.data.check import Verdict
 from seglab.data.preprocess import Preprocess
 from seglab.data.source import Source
 from seglab.engine import Engine, Evaluation, seed_everything, stream
 from seglab.errors import ConfigError, RunError, UserError
 from seglab.ledger import Ledger, peak_memory
-from seglab.metrics import boundary_band
+from seglab.metrics.further import Further
 from seglab.metrics.meter import Meter
+from seglab.models import sizes
 from seglab.models import smp as models
-from seglab.ops import IGNORE, predicted_labels
+from seglab.ops import IGNORE
 
 SMALL_BYTES = 1 << 30  # data.prepare=auto writes the arrays of a set up to this size by itself
 RESIDENT_SHARE = 0.3  # of the free GPU memory, for each split: the model needs the rest
-SAMPLES_SHOWN = 4
+EVALUATION_STREAM = (0, 6)  # of what is drawn once for an evaluated image, whatever the seed
 CHECKPOINTS = ("best", "last")
 
 
@@ -73,12 +86,17 @@ class Data:
     whole: dict[str, Any]  # as they are on disk
     fingerprint: str
     ignored: bool  # whether any pixel is labelled 255
-    height: int
-    width: int
+    shape: tuple[int, ...] | None  # (H, W) of every image; None: volumes of any size
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the samples are volumes, which are trained on in patches."""
+        return self.shape is None
 
     def pixels(self, name: str) -> int:
-        """Pixels of a whole split."""
-        return len(self.whole[name]) * self.height * self.width
+        """Pixels of a whole split of images."""
+        assert self.shape is not None
+        return len(self.whole[name]) * math.prod(self.shape)
 
 
 def run(settings: Settings) -> Path:
@@ -172,8 +190,10 @@ def open_data(settings: Settings, *, main: bool) -> Data:
     """
     source: Source = config.build(settings, "dataset")
     preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
+    refuse_wrong_dimensions(settings, source)
     verdict = check.require_clean(source, settings.cache_dir)
-    height, width = cache.one_shape(source, preprocess, verdict)
+    volumes = source.dimensions == 3
+    shape = None if volumes else cache.one_shape(source, preprocess, verdict)
     if main:
         prepare(settings, source, preprocess, verdict)
     names = list(dict.fromkeys(("train", "val", source.test_split)))
@@ -182,21 +202,36 @@ def open_data(settings: Settings, *, main: bool) -> Data:
         for name in names
     }
     if main:
-        sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-        say(f"{source.name}: {sizes}; {height} x {width} pixels")
+        listed = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+        extent = "volumes" if shape is None else f"{shape[0]} x {shape[1]} pixels"
+        say(f"{source.name}: {listed}; {extent}")
         say(splits["train"].message())
     limited = {
         name: module.head(split, None if name == "train" else settings.trainer.max_images)
         for name, split in splits.items()
     }
-    ignored = any(verdict.ignored.values()) or (height, width) not in verdict.shapes
-    return Data(source, limited, splits, verdict.fingerprint, ignored, height, width)
+    ignored = any(verdict.ignored.values()) or shape not in verdict.shapes
+    return Data(source, limited, splits, verdict.fingerprint, ignored, shape)
+
+
+def refuse_wrong_dimensions(settings: Settings, source: Source) -> None:
+    """Errors: ConfigError where dataset.patch is given for images, or is not for volumes."""
+    patch = settings.dataset.patch
+    if source.dimensions == 3 and patch is None:
+        raise ConfigError(
+            f"dataset.patch: dataset={source.name} has volumes, which are trained on in patches. "
+            "Give their sides in voxels: dataset.patch=[64,128,128]."
+        )
+    if source.dimensions == 2 and patch is not None:
+        raise ConfigError(
+            f"dataset.patch={patch}: dataset={source.name} has images. For crops of them take an "
+            "augmentation."
+        )
 
 
 def prepare(settings: Settings, source: Source, preprocess: Preprocess, verdict: Verdict) -> None:
     """Writes the arrays if they are wanted: data.prepare=yes, or auto and the set is small."""
-    height, width = cache.one_shape(source, preprocess, verdict)
-    if wants_preparing(settings, 4 * height * width * sum(verdict.counts.values())):
+    if wants_preparing(settings, cache.bytes_needed(source, preprocess, verdict)):
         try:
             cache.prepare(source, preprocess, settings.cache_dir, verdict)
         except RunError as error:  # another process is at it: the files do meanwhile
@@ -333,12 +368,16 @@ class Run:
     trainer: lightning.Trainer | None = None
 
     def _build(self) -> None:
-        settings, data = self.settings, self.data
+        settings, data, own = self.settings, self.data, self.settings.dataset
+        classes, channels = data.source.num_classes, data.source.channels
+        self.augmentation = config.build(settings, "augmentation")
+        trained, evaluated = self._shapes()
         seed_everything(stream(settings.seed, 0))
-        network: nn.Module = config.build(settings, "model", classes=data.source.num_classes)
-        models.check_size(network, data.height, data.width, data.source.num_classes)
+        network: nn.Module = config.build(settings, "model", classes=classes)
+        for shape in dict.fromkeys((trained, evaluated)):
+            sizes.check_size(network, shape, classes, channels)
         share = settings.trainer.batch_size // settings.trainer.world_size
-        least = models.minimum_batch(network, data.height, data.width)
+        least = sizes.minimum_batch(network, trained, channels)
         if share < least:
             raise ConfigError(
                 f"trainer.batch_size={settings.trainer.batch_size}: each process would train on "
@@ -347,30 +386,98 @@ class Run:
             )
         loss: nn.Module = config.build(settings, "loss")
         make_optimizer = config.build(settings, "optimizer", _partial_=True)
-        try_out(settings, loss, make_optimizer, data.source.num_classes, ignored=data.ignored)
+        try_out(settings, loss, make_optimizer, data)
         if settings.trainer.compile:
             network.compile()
-        ratios = settings.metrics.boundary_ratios
-        self.meter = Meter(data.source.num_classes, ratios)
-        own = settings.dataset
+        ratios, further = settings.metrics.boundary_ratios, settings.metrics.further
+        self.meter = Meter(classes, ratios)
         self.engine = Engine(
-            network, loss, make_optimizer, self.meter, own.mean, own.std, settings.seed
+            network,
+            loss,
+            make_optimizer,
+            self.meter,
+            own.mean,
+            own.std,
+            settings.seed,
+            infer=inference.sliding_window(own.patch, own.patch_overlap) if own.patch else None,
+            finish=config.build(settings, "postprocess"),
+            further=Further(classes, further) if further else None,
         )
         title = f"{settings.choices['loss']} {settings.choices['model']}"
-        self.ledger = Ledger(self.draft, ratios, self.mirror, title, draws=self.main)
+        columns = self.engine.further.columns if self.engine.further else []
+        self.ledger = Ledger(self.draft, ratios, self.mirror, title, columns, draws=self.main)
         self.trainer = make_trainer(settings, self.device, self.ledger)
         self.loaders = self._loaders()
         self.record |= {
             **record.provenance(),
             "parameters": sum(p.numel() for p in network.parameters()),
             "boundary_widths": dict(
-                zip(map(str, ratios), self.meter.widths(data.height, data.width), strict=True)
+                zip(map(str, ratios), self.meter.widths(evaluated), strict=True)
             ),
         }
         if self.main:
             files.write_text(
                 self.draft / "config.yaml", yaml.safe_dump(settings.tree, sort_keys=False)
             )
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of what the network sees in training and in an evaluation: (H, W), or (D, H, W).
+
+        Errors: ConfigError where the augmentation gives images of several sizes, or fails.
+        """
+        shapes = []
+        for part, name in (("train", "train"), ("evaluation", "val")):
+            images = self._images(name, None)
+            if self.data.volumes and part == "evaluation":
+                shapes.append(tuple(self.settings.dataset.patch))
+                continue
+            keys = [(epoch, 0) for epoch in range(3)] if part == "train" else [0]
+            try:
+                found = {tuple(images[key]["target"].shape) for key in keys}
+            except UserError:
+                raise
+            except Exception as error:  # whatever a step of a pipeline raises
+                raise self._faulty(part, str(error).splitlines()[0]) from error
+            if len(found) > 1:
+                raise self._faulty(part, f"it gives images of several sizes: {sorted(found)}")
+            shapes.append(found.pop())
+        return shapes[0], shapes[1]
+
+    def _faulty(self, part: str, why: str) -> ConfigError:
+        choice = self.settings.choices["augmentation"]
+        return ConfigError(f"configs/augmentation/{choice}.yaml: {part}: {why}")
+
+    def _place(self) -> torch.device:
+        on_gpu = self.device.on_gpu
+        return torch.device("cuda", local_rank()) if on_gpu else torch.device("cpu")
+
+    def _widths(self, name: str) -> np.ndarray:
+        """(N, R) pixels of the boundary bands of each image of an evaluated split."""
+        return np.array([self.meter.widths(shape) for shape in self._evaluated_shapes(name)])
+
+    def _evaluated_shapes(self, name: str) -> list[tuple[int, ...]]:
+        split = self.data.splits[name]
+        if self.data.volumes:
+            return [split[index][1].shape for index in range(len(split))]
+        shape = tuple(self._images(name, None)[0]["target"].shape)
+        return [shape] * len(split)
+
+    def _images(self, name: str, weights: module.Planes | None) -> module.Images:
+        """A split as it is trained on or evaluated: patches, augmented, or whole."""
+        split, own, seed = self._split(name), self.settings.dataset, self.settings.seed
+        if name != "train":
+            return module.Images(split, weights, self.augmentation.evaluation, EVALUATION_STREAM)
+        draw = self.augmentation.train
+        if own.patch is not None:
+            patch = augment.Patch(own.patch, own.patch_foreground)
+            draw = augment.Chain(patch, draw) if draw else patch
+        return module.Images(split, weights, draw, (seed, 5))
+
+    def _split(self, name: str) -> Any:
+        split, own = self.data.splits[name], self.settings.dataset
+        if own.patch is None or name != "train":
+            return split
+        return module.Repeated(split, own.patches_per_volume)
 
     def _loaders(self) -> dict[str, Any]:
         settings, trainer = self.settings.trainer, self.trainer
@@ -379,24 +486,25 @@ class Run:
         workers = module.worker_count(
             self.settings.data.workers, on_gpu=self.device.on_gpu, devices=settings.devices
         )
-        place = torch.device("cuda", local_rank()) if self.device.on_gpu else torch.device("cpu")
+        place = self._place()
         self.resident_bytes = 0
         loaders: dict[str, Any] = {}
-        for name, split in self.data.splits.items():
+        for name in self.data.splits:
+            images = self._images(name, self._planes(name))
             if name == "train":
                 batches: Any = module.TrainBatches(
-                    len(split),
+                    len(images),
                     settings.batch_size,
                     self.settings.seed,
                     rank,
                     world,
                     settings.max_steps,
                 )
+                batches = module.WithEpoch(batches) if images.draw else batches
             else:
-                share = settings.batch_size // world
-                batches = module.EvaluationBatches(len(split), share, rank, world)
-            images = module.Images(split, self._planes(name))
-            if self._stays_on_device(images, place):
+                share = 1 if self.data.volumes else settings.batch_size // world
+                batches = module.EvaluationBatches(len(images), share, rank, world)
+            if self._stays_on_device(name, images, place):
                 loaders[name] = module.Resident(images, batches, place)
                 self.resident_bytes += loaders[name].nbytes if self.device.on_gpu else 0
             else:
@@ -417,12 +525,21 @@ class Run:
             return None
         split = self.data.whole[name]
         key = record.plane_key(self.settings.tree["loss"])
+        if self.data.volumes or self._draws(name):
+            return planes.Drawn(self._split(name), make)
         if self.main and wants_preparing(self.settings, 4 * self.data.pixels(name)):
             planes.prepare(split, make, key)
         return planes.of(split, make, key)
 
-    def _stays_on_device(self, images: module.Images, place: torch.device) -> bool:
+    def _draws(self, name: str) -> bool:
+        drawn = self.augmentation.train if name == "train" else self.augmentation.evaluation
+        return drawn is not None
+
+    def _stays_on_device(self, name: str, images: module.Images, place: torch.device) -> bool:
+        """Volumes, of any size, and what is drawn anew in each epoch, come from a loader."""
         wanted = self.settings.data.on_device
+        if self.data.volumes or (name == "train" and self._draws(name)):
+            return False
         if wanted == "auto" and self.device.on_gpu:
             free, _ = torch.cuda.mem_get_info(place)
             return module.resident_bytes(images) <= RESIDENT_SHARE * free
@@ -467,9 +584,9 @@ class Run:
         """Everything that a finished run has, then the rename."""
         data, ledger, ratios = self.data, self.ledger, self.settings.metrics.boundary_ratios
         with self.watch.phase("record"):
-            widths = self.meter.widths(data.height, data.width)
+            widths = {split: self._widths(split) for split in evaluations["best"]}
             table = pd.concat(
-                counts_table(name, split, data.splits[split].ids, e.counts, ratios, widths)
+                counts_table(name, split, data.splits[split].ids, e.counts, ratios, widths[split])
                 for name in CHECKPOINTS
                 for split, e in evaluations[name].items()
             )
@@ -516,36 +633,25 @@ class Run:
 
     def _picture(self) -> Path:
         """figures/samples.png: a fixed sample of the reported split under the best weights."""
-        data = self.data
-        split = data.splits[data.source.test_split]
-        chosen = np.unique(np.linspace(0, len(split) - 1, SAMPLES_SHOWN).round().astype(int))
-        batch = module.as_batch(module.Images(split), chosen.tolist())
-        engine = self.engine.eval().cpu()
+        data, name = self.data, self.data.source.test_split
+        images = self._images(name, None)
+        place = self._place()
+        engine = self.engine.eval().to(place)
         with torch.no_grad():
-            predicted = torch.cat(
-                [predicted_labels(engine(image[None])) for image in batch["image"]]
+            rows = samples.sample_rows(
+                images,
+                lambda image: engine.predict(image.to(place))[1],
+                lambda shape: self.meter.widths(shape)[0],
             )
-        predicted = predicted.masked_fill(batch["target"] == IGNORE, IGNORE)
-        d = self.meter.widths(data.height, data.width)[0]
-        truth_bands = boundary_band(batch["target"], d)
-        predicted_bands = boundary_band(predicted, d)
-        rows = [
-            figures.SampleRow(
-                title=split.ids[index],
-                image=split[index][0],
-                target=batch["target"][row].numpy(),
-                predicted=predicted[row].numpy(),
-                truth_band=truth_bands[row].numpy(),
-                predicted_band=predicted_bands[row].numpy(),
-            )
-            for row, index in enumerate(chosen.tolist())
-        ]
+        widths = set(self._widths(name)[:, 0].tolist())
+        one = len(widths) == 1
+        extent = f"{widths.pop()} px" if one else f"{self.meter.ratios[0]:g} of the diagonal"
         path = self.draft / "figures" / "samples.png"
         figure = figures.samples_figure(
             rows,
             data.source.colours,
             data.source.classes,
-            title=f"{self.folder.id}, boundary {d} px",
+            title=f"{self.folder.id}, boundary {extent}",
         )
         figures.save(figure, path)
         return path
@@ -554,9 +660,7 @@ class Run:
 # ---------------------------------------------------------------- pieces
 
 
-def try_out(
-    settings: Settings, loss: nn.Module, make_optimizer: Any, classes: int, *, ignored: bool
-) -> None:
+def try_out(settings: Settings, loss: nn.Module, make_optimizer: Any, data: Data) -> None:
     """One tiny step, because a wrong value often shows only when it is used.
 
     Where the data has ignored pixels, some are among these: a loss from elsewhere may learn from
@@ -564,9 +668,10 @@ def try_out(
 
     Errors: ConfigError that names the file of the loss or of the optimizer.
     """
-    logits = nn.Parameter(torch.zeros(2, classes, 4, 4))
-    target = torch.arange(32).view(2, 4, 4) % max(2, classes)
-    if ignored:
+    classes, sides = data.source.num_classes, (4,) * data.source.dimensions
+    logits = nn.Parameter(torch.zeros(2, classes, *sides))
+    target = torch.arange(2 * math.prod(sides)).view(2, *sides) % max(2, classes)
+    if data.ignored:
         target[:, 0] = IGNORE
     for room, action in (
         ("loss", lambda: _step(loss, logits, target)),
@@ -630,9 +735,13 @@ def counts_table(
     ids: list[str],
     counts: np.ndarray,
     ratios: list[float],
-    widths: list[int],
+    widths: np.ndarray,
 ) -> pd.DataFrame:
-    """(N, K, 1 + R, 3) counts as rows (image, class); binary: the class is 1, the foreground."""
+    """(N, K, 1 + R, 3) counts as rows (image, class); binary: the class is 1, the foreground.
+
+    Args:
+        widths: (R,) of the bands in pixels, or (N, R) where the images differ in size.
+    """
     images, classes = counts.shape[:2]
     flat = counts.reshape(images * classes, -1, 3)
     first = 1 if classes == 1 else 0
@@ -645,8 +754,9 @@ def counts_table(
     for position, prefix in enumerate(["", *(f"boundary_{ratio:g}_" for ratio in ratios)]):
         for column, what in enumerate(("tp", "fp", "fn")):
             columns[prefix + what] = flat[:, position, column]
-    for ratio, width in zip(ratios, widths, strict=True):
-        columns[f"boundary_{ratio:g}_d"] = width
+    each = np.broadcast_to(widths, (images, len(ratios)))
+    for ratio, width in zip(ratios, each.T, strict=True):
+        columns[f"boundary_{ratio:g}_d"] = np.repeat(width, classes)
     return pd.DataFrame(columns)
 
 

@@ -26,15 +26,23 @@ class Ledger(lightning.Callback):
     Args:
         folder: the draft of the run.
         ratios: band width / image diagonal; the first gives the reported bIoU.
+        further: names of the other metrics of an evaluation.
         mirror: where the scalars are sent too.
         title: what the progress bar is called.
         draws: whether this process draws and writes (rank 0).
     """
 
     def __init__(
-        self, folder: Path, ratios: list[float], mirror: Mirror, title: str, *, draws: bool
+        self,
+        folder: Path,
+        ratios: list[float],
+        mirror: Mirror,
+        title: str,
+        further: list[str],
+        *,
+        draws: bool,
     ) -> None:
-        self.folder, self.ratios, self.mirror = folder, ratios, mirror
+        self.folder, self.ratios, self.mirror, self.further = folder, ratios, mirror, further
         self.title, self.draws = title, draws
         self.rows: list[dict[str, Any]] = []
         self.best_epoch, self.best_biou = 0, -np.inf
@@ -181,6 +189,7 @@ class Ledger(lightning.Callback):
                 values = dict.fromkeys(values, float("nan"))
             suffix = "" if aggregation == "dataset" else "_image"
             row |= {name + suffix: float(value) for name, value in values.items()}
+        row |= evaluation.further or dict.fromkeys(self.further, float("nan"))
         row["seconds"] = round(seconds, 4)
         row["images_per_second"] = round(images / max(seconds, 1e-9), 3)
         row["peak_memory_bytes"] = memory["bytes"]

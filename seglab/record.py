@@ -31,6 +31,7 @@ from seglab.errors import RunError
 HERE = Path(__file__).parent
 SCHEMA = 1
 SCIENTIFIC = ("dataset", "model", "encoder", "loss", "optimizer", "metrics", "seed")
+UNCHANGED = "seglab.postprocess.Unchanged"  # predictions are counted as they are
 NOT_SCIENTIFIC = {"dataset": ("root", "recipe")}
 PACKAGES = [
     "torch",
@@ -57,6 +58,8 @@ NUMBERS_COME_FROM = [
     "models",
     "engine.py",
     "experiment.py",
+    "inference.py",
+    "postprocess.py",
 ]
 
 
@@ -79,7 +82,20 @@ def science(
         kept[section] = {k: v for k, v in kept[section].items() if k not in keys}
     for section in ("model", "encoder"):
         kept[section] = {k: (weights if k == "weights" else v) for k, v in kept[section].items()}
-    return {**kept, "training": training, "data": fingerprint}
+    return {**kept, **_since_added(tree), "training": training, "data": fingerprint}
+
+
+def _since_added(tree: dict[str, Any]) -> dict[str, Any]:
+    """What came later. A run that takes nothing of it keeps the name that it had."""
+    augmentation, postprocess = tree.get("augmentation") or {}, tree.get("postprocess") or {}
+    found: dict[str, Any] = {}
+    if augmentation.get("train") or augmentation.get("evaluation"):
+        found["augmentation"] = augmentation
+    if postprocess.get("_target_", UNCHANGED) != UNCHANGED:
+        found["postprocess"] = postprocess
+    if not tree["metrics"].get("further"):
+        found["metrics"] = {k: v for k, v in tree["metrics"].items() if k != "further"}
+    return found
 
 
 def run_id(choices: dict[str, str], encoder: str, seed: int, hash_: str) -> str:

@@ -13,7 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from seglab import checkpoint, config
+from seglab import checkpoint, config, inference
 from seglab.config import Settings
 from seglab.errors import RunError
 from seglab.ops import predicted_labels
@@ -29,16 +29,27 @@ class FinishedRun:
     network: nn.Module
 
     def logits(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 RGB of the size it was trained at -> (B, C, H, W)."""
+        """(B, 3, H, W) uint8 RGB of the size it was trained at -> (B, C, H, W).
+
+        Of a volume (1, channels, D, H, W) float32 of any size, through the sliding window.
+        """
         own = self.settings.dataset
+        if own.patch is not None:
+            infer = inference.sliding_window(own.patch, own.patch_overlap)
+            with torch.inference_mode():
+                return infer(image, self.network)
         mean = torch.tensor(own.mean).view(1, -1, 1, 1)
         std = torch.tensor(own.std).view(1, -1, 1, 1)
         with torch.inference_mode():
             return self.network((image.float() / 255 - mean) / std)
 
     def predict(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 RGB -> (B, H, W) int64 labels."""
-        return predicted_labels(self.logits(image))
+        """(B, 3, H, W) uint8 RGB -> (B, H, W) int64 labels, postprocessed."""
+        return self.finished(predicted_labels(self.logits(image)))
+
+    def finished(self, labels: Tensor) -> Tensor:
+        """(B, H, W) int64 labels of the network -> those that the run counts."""
+        return config.build(self.settings, "postprocess")(labels)
 
     def probabilities(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 RGB -> (B, C, H, W): sigmoid for C = 1, softmax else."""

@@ -39,7 +39,10 @@ MAY_IMPORT = {
     "audit": {"errors", "files", "scores", "tables"},
     "status": {"config", "data", "errors", "experiment", "files", "record"},
     "conformance": {"ops"},
-    "reload": {"checkpoint", "config", "errors", "ops"},
+    "postprocess": {"errors"},
+    "inference": {"errors"},
+    "samples": {"data", "figures", "metrics", "ops"},
+    "reload": {"checkpoint", "config", "errors", "inference", "ops"},
 }  # experiment puts everything together, and may import everything
 NO_TORCH = {"errors", "files", "scores", "config", "record", "store", "tables", "figures", "stats",
             "report", "tracking", "audit", "cd_diagram", "charts"}  # fmt: skip

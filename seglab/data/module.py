@@ -1,12 +1,13 @@
 """Split -> batches on their way to the device.
 
-The order of the training samples is a function of (seed, epoch) alone, and the batch size is that
-of all processes together, so that neither workers nor devices nor a resume change the stream.
+The order of the training samples is a function of (seed, epoch) alone, what is drawn for each is
+one of (seed, epoch, sample), and the batch size is that of all processes together, so that neither
+workers nor devices nor a resume change the stream.
 """
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from seglab.data.augment import Draw
+from seglab.data.planes import Drawn
 from seglab.errors import ConfigError
 
 
@@ -28,35 +31,61 @@ class Split(Protocol):
         ...
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """image (H, W, 3) uint8, mask (H, W) uint8."""
+        """image (H, W, 3) uint8 or (D, H, W, channels) float32, mask (H, W) or (D, H, W) uint8."""
         ...
 
 
-Planes = Callable[[int, np.ndarray], np.ndarray]  # number and mask (H, W) -> (H, W) float32
+class Planes(Protocol):
+    """What `seglab.data.planes` gives."""
+
+    def __call__(self, index: int, mask: np.ndarray, *beside: np.ndarray) -> np.ndarray:
+        """Number, mask (H, W) and what was drawn beside it -> (H, W) float32."""
+        ...
 
 
 class Images(Dataset[dict[str, Any]]):
     """A split as tensors: image (3, H, W) uint8, target (H, W) uint8, index.
 
+    Of volumes: image (channels, D, H, W) float32, target (D, H, W) uint8.
+
     Where a loss weighs its pixels by a plane of each mask, `planes` makes or reads it, and
     weights (H, W) float32 travels along: one plane, not one for each class.
+
+    Args:
+        draw: what is drawn anew for each sample (augmentation, a patch); None: nothing.
+        stream: begins the seed of each draw, which the sample's key (epoch, index), or index where
+            it is drawn once, completes.
     """
 
-    def __init__(self, split: Split, planes: Planes | None = None) -> None:
-        self.split, self.planes = split, planes
+    def __init__(
+        self,
+        split: Split,
+        planes: Planes | None = None,
+        draw: Draw | None = None,
+        stream: Sequence[int] = (),
+    ) -> None:
+        self.split, self.planes, self.draw, self.stream = split, planes, draw, tuple(stream)
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        path = key if isinstance(key, tuple) else (key,)
+        index = path[-1]
         image, mask = self.split[index]
+        beside: Sequence[np.ndarray] = ()
+        if self.draw is not None:
+            rng = np.random.default_rng((*self.stream, *path))
+            beside = self.planes.beside(index) if isinstance(self.planes, Drawn) else ()
+            image, mask, *beside = self.draw(rng, image, mask, *beside)
+        mask = np.array(mask)  # a volume's is a view of a file
         item = {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-            "target": torch.from_numpy(np.array(mask)),
+            "image": torch.from_numpy(np.array(np.moveaxis(image, -1, 0), order="C")),
+            "target": torch.from_numpy(mask),
             "index": index,
         }
         if self.planes is not None:
-            item["weights"] = torch.from_numpy(np.array(self.planes(index, mask)))
+            item["weights"] = torch.from_numpy(np.array(self.planes(index, mask, *beside)))
         return item
 
 
@@ -107,6 +136,20 @@ class TrainBatches(Sampler[list[int]]):
             yield order[start : start + share].tolist()
 
 
+class WithEpoch(Sampler[list[tuple[int, int]]]):
+    """The same batches with keys (epoch, index): for images that are drawn anew in every epoch."""
+
+    def __init__(self, batches: TrainBatches) -> None:
+        self.sampler = batches  # where Lightning looks for `set_epoch`
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.sampler:
+            yield [(self.sampler.epoch, index) for index in batch]
+
+
 class EvaluationBatches(Sampler[list[int]]):
     """Every image once: process r of `world` takes the images r, r + world, ..."""
 
@@ -123,7 +166,7 @@ class EvaluationBatches(Sampler[list[int]]):
 
 
 def loader(
-    images: Images, batches: Sampler[list[int]], workers: int, seed: int, *, pin: bool
+    images: Images, batches: Sampler[Any], workers: int, seed: int, *, pin: bool
 ) -> DataLoader:
     """The batches of a split, loaded by `workers` processes (0: by this one).
 
@@ -195,6 +238,24 @@ def worker_count(wanted: str, *, on_gpu: bool, devices: int) -> int:
 def as_batch(images: Images, indices: list[int]) -> dict[str, Tensor]:
     """Some images of a split as one batch."""
     return torch.utils.data.default_collate([images[index] for index in indices])
+
+
+class Repeated:
+    """Each image of a split several times in a row: several patches of each volume in an epoch."""
+
+    def __init__(self, split: Split, times: int) -> None:
+        self.split, self.times = split, times
+        self.ids = [id_ for id_ in split.ids for _ in range(times)]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.split[index // self.times]
+
+    def instances(self, index: int) -> np.ndarray | None:
+        """Those of the image."""
+        return self.split.instances(index // self.times)  # type: ignore[attr-defined]
 
 
 class Head:

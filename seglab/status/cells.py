@@ -132,13 +132,16 @@ def _cell(line: tuple[str, ...], settings: Settings, verdict: Verdict | None) ->
     device = experiment.choose_device(settings)
     fingerprint = None if verdict is None else verdict.fingerprint
     science, _ = experiment.identify(settings, device, fingerprint)
-    images = None if verdict is None else _images(verdict.counts, science["training"])
+    own = settings.dataset
+    patches = own.patches_per_volume if own.patch else 1
+    images = None if verdict is None else _images(verdict.counts, science["training"], patches)
     return Cell(settings.choices, science, line, images, settings.trainer.world_size)
 
 
-def _images(counts: dict[str, int], training: dict[str, Any]) -> dict[str, int]:
+def _images(counts: dict[str, int], training: dict[str, Any], patches: int) -> dict[str, int]:
     """Split -> images of one pass: whole batches in training, and what the limits leave."""
-    steps = min(counts["train"] // training["batch_size"], training["max_steps"] or sys.maxsize)
+    samples = counts["train"] * patches
+    steps = min(samples // training["batch_size"], training["max_steps"] or sys.maxsize)
     most = training["max_images"] or sys.maxsize
     return {
         split: steps * training["batch_size"] if split == "train" else min(number, most)

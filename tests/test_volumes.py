@@ -1,0 +1,245 @@
+"""Volumes through the same engine: patches in training, a sliding window in an evaluation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from seglab import config, experiment, inference, record, reload, samples
+from seglab.data import cache, check, module
+from seglab.data.preprocess import Preprocess
+from seglab.engine import Engine
+from seglab.errors import ConfigError
+from seglab.metrics import boundary_counts, region_counts
+from seglab.models import sizes
+from seglab.models.vnet import VNet
+from seglab.status import cells
+from tests.data.volume_trees import write_balls
+from tests.test_training import Cut, assert_same_numbers
+
+TINY = (
+    "dataset=nifti",
+    "dataset.patch=[16,16,16]",
+    "dataset.patches_per_volume=2",
+    "trainer=cpu",
+    "trainer.epochs=2",
+    "trainer.batch_size=2",
+    "trainer.max_steps=2",
+    "logger=none",
+)
+SMALL = ("model=vnet", "model.channels=4")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Eight volumes of several sizes with two balls in each."""
+    return write_balls(tmp_path_factory.mktemp("volumes") / "Dataset001_Balls")
+
+
+@pytest.fixture
+def balls(read, tree):
+    return lambda *overrides: read(*TINY, f"dataset.root='{tree}'", *overrides)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tree):
+    results = tmp_path_factory.mktemp("finished") / "results"
+    overrides = [*TINY, f"dataset.root='{tree}'", *SMALL, f"results_dir='{results}'"]
+    overrides += ["augmentation=inplane_rotation", "postprocess=closing_largest", "loss=dist"]
+    overrides += ["metrics.further=[ba,auc,ap,mahd,accuracy]"]
+    return experiment.run(config.read(*config.compose(overrides)))
+
+
+def split_of(settings, name):
+    source = config.build(settings, "dataset")
+    preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
+    verdict = check.require_clean(source, settings.cache_dir)
+    return cache.open_split(source, preprocess, settings.cache_dir, verdict, name)
+
+
+def test_the_counts_are_of_whole_volumes_under_the_stored_weights(finished):
+    run = reload.load(finished)
+    table = pd.read_parquet(finished / "images.parquet")
+    table = table[(table["checkpoint"] == "best") & (table["split"] == "test")]
+    split = split_of(run.settings, "test")
+    assert len({split[index][1].shape for index in range(len(split))}) > 1
+    for index, name in enumerate(split.ids):
+        image, mask = split[index]
+        target = torch.from_numpy(np.array(mask))[None].long()
+        predicted = run.predict(torch.from_numpy(np.moveaxis(image, -1, 0).copy())[None])
+        assert predicted.shape == target.shape
+        rows = table[table["image"] == name].set_index("class").sort_index()
+        counts = region_counts(predicted, target, 3)[0].numpy()
+        np.testing.assert_array_equal(rows[["tp", "fp", "fn"]], counts)
+        d = max(1, round(0.02 * float(np.sqrt(sum(side**2 for side in mask.shape)))))
+        assert set(rows["boundary_0.02_d"]) == {d}
+        bands = boundary_counts(predicted, target, 3, d)[0].numpy()
+        columns = [f"boundary_0.02_{what}" for what in ("tp", "fp", "fn")]
+        np.testing.assert_array_equal(rows[columns], bands)
+
+
+def test_the_record_has_what_was_chosen_and_the_epochs_what_was_asked_for(finished):
+    found = record.read_record(finished)
+    assert found["status"] == "finished"
+    assert found["science"]["augmentation"]["train"][0]["limit"] == 15
+    assert found["science"]["postprocess"]["components"] == 3
+    epochs = pd.read_csv(finished / "epochs.csv").set_index("split")
+    further = ["ba", "auc", "ap", "mahd", "mahd_misses", "accuracy"]
+    assert epochs.loc["train", further].isna().all(axis=None)
+    assert epochs.loc["val", ["ba", "auc", "ap", "accuracy"]].notna().all(axis=None)
+    assert (finished / "figures" / "samples.png").exists()
+
+
+def test_a_run_on_drawn_patches_that_was_cut_ends_like_an_unbroken_one(balls, results, monkeypatch):
+    overrides = (*SMALL, "augmentation=inplane_rotation", "data.workers=0")
+    whole = experiment.run(balls(*overrides, "data.workers=2", f"results_dir='{results / 'w'}'"))
+    untouched, taken = Engine.training_step, iter(range(100))
+
+    def cut(self, batch, batch_idx):
+        if next(taken) == 2:
+            raise Cut
+        return untouched(self, batch, batch_idx)
+
+    monkeypatch.setattr(Engine, "training_step", cut)
+    with pytest.raises(Cut):
+        experiment.run(balls(*overrides))
+    monkeypatch.setattr(Engine, "training_step", untouched)
+    assert_same_numbers(experiment.run(balls(*overrides)), whole)
+
+
+def test_images_that_are_drawn_anew_are_resumed_alike_too(tiny, results, monkeypatch):
+    overrides = ("loss=shape_aware", "augmentation=flips", "data.on_device=yes")
+    whole = experiment.run(tiny(*overrides, f"results_dir='{results / 'whole'}'"))
+    plain = experiment.run(tiny("loss=shape_aware", f"results_dir='{results / 'plain'}'"))
+    assert record.read_record(plain)["hash"] != record.read_record(whole)["hash"]
+    untouched, taken = Engine.training_step, iter(range(100))
+
+    def cut(self, batch, batch_idx):
+        if next(taken) == 4:
+            raise Cut
+        return untouched(self, batch, batch_idx)
+
+    monkeypatch.setattr(Engine, "training_step", cut)
+    with pytest.raises(Cut):
+        experiment.run(tiny(*overrides))
+    monkeypatch.setattr(Engine, "training_step", untouched)
+    assert_same_numbers(experiment.run(tiny(*overrides)), whole)
+    with pytest.raises(AssertionError):
+        assert_same_numbers(whole, plain)
+
+
+def test_each_epoch_of_a_run_draws_anew_and_an_evaluation_does_not(tiny, monkeypatch):
+    keys, untouched = [], module.Images.__getitem__
+
+    def noted(self, key):
+        if self.draw is not None:
+            keys.append(key)
+        return untouched(self, key)
+
+    monkeypatch.setattr(module.Images, "__getitem__", noted)
+    crop = "{_target_: albumentations.CenterCrop, height: 32, width: 32}"
+    experiment.run(tiny("augmentation=flips", f"augmentation.evaluation=[{crop}]"))
+    trained = [key for key in keys if isinstance(key, tuple)]
+    assert {epoch for epoch, _ in trained[-12:]} == {0, 1}  # 2 epochs of 6 images
+    assert sorted(trained[-6:]) == [(1, index) for index in range(6)]
+    assert {key for key in keys if not isinstance(key, tuple)} == set(range(5))
+
+
+def test_what_takes_nothing_new_keeps_its_name(tiny):
+    tree = tiny().tree
+    said = record.science(tree, {}, None, None)
+    old = {k: v for k, v in tree.items() if k not in ("augmentation", "postprocess")}
+    old["metrics"] = {"boundary_ratios": tree["metrics"]["boundary_ratios"]}
+    assert record.science(old, {}, None, None) == said
+    for override in ("augmentation=flips", "postprocess=closing_largest", "metrics.further=[ba]"):
+        assert record.science(tiny(override).tree, {}, None, None) != said
+
+
+def test_a_sliding_window_of_a_local_network_is_the_network():
+    torch.manual_seed(0)
+    image = torch.randn(1, 2, 11, 20, 17)
+    network = torch.nn.Conv3d(2, 3, 1)
+    with torch.no_grad():
+        for patch in ((8, 8, 8), (16, 32, 16)):
+            found = inference.sliding_window(patch, 0.5)(image, network)
+            torch.testing.assert_close(found, network(image), rtol=1e-5, atol=1e-5)
+
+
+def test_vnet_is_milletaris():
+    """The receptive fields of the paper's Table 1 follow from its convolutions; so do ours."""
+    network = VNet(2, 1, 16, "prelu", 0.0, "none")
+    sizes.check_size(network, (16, 32, 48), 2, 1)
+    seen, step, fields = 1, 1, []
+    for stage in (network.first, *network.down, *network.up):
+        for layer in stage.modules():
+            if isinstance(layer, torch.nn.ConvTranspose3d):
+                step //= 2
+                seen += step
+            elif isinstance(layer, torch.nn.Conv3d):
+                seen += (layer.kernel_size[0] - 1) * step
+                step *= layer.stride[0]
+        fields.append(seen)
+    assert fields == [5, 22, 72, 172, 372, 476, 528, 546, 551]
+    widths = [stage.down_conv.out_channels for stage in network.down]
+    assert widths == [32, 64, 128, 256]
+    kinds = {type(m) for m in network.modules()}
+    assert torch.nn.PReLU in kinds
+    assert torch.nn.ELU not in kinds
+    image = torch.randn(2, 1, 16, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(network.train()(image), network(image))  # nothing is dropped
+        dropping = VNet(2, 1, 4, "prelu", 0.5, "none")
+        assert not torch.equal(dropping(image), dropping(image))
+        assert torch.equal(dropping.eval()(image), dropping(image))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("model=vnet", "dataset.patch=[20,16,16]"), r"20 x 16 x 16 voxels.*16 x 16 x 16"),
+        (("model=unet", "encoder.weights=null"), r"16 x 16 x 16 voxels.*another model"),
+        (
+            ("model=vnet", "model.in_channels=3"),
+            r"model\.in_channels=3: must divide model\.channels=16",
+        ),
+        (("model=vnet", "model.in_channels=2"), r"volumes of 1 channel.*model\.in_channels"),
+        (("model=vnet", "dataset.patch=null"), r"dataset\.patch:.*dataset\.patch=\["),
+        (("model=vnet", "dataset.patch=[16,16]"), r"dataset\.patch=\[16, 16\]: must be three"),
+        (("model=vnet", "dataset.patch_foreground=2"), r"dataset\.patch_foreground=2"),
+        (("model=vnet", "dataset.patch_overlap=1"), r"dataset\.patch_overlap=1"),
+        (("model=vnet", "dataset.patches_per_volume=0"), r"patches_per_volume=0"),
+        (("model=vnet", "trainer.batch_size=1"), "trainer.batch_size=1: each process would train"),
+        (("model=vnet", "metrics.further=[auk]"), r"metrics\.further.*auk.*auc"),
+    ],
+)
+def test_a_mistake_is_named_before_training(balls, overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        experiment.run(balls(*overrides))
+
+
+def test_a_patch_for_images_and_crops_that_differ_are_refused(tiny):
+    with pytest.raises(ConfigError, match=r"dataset\.patch=\[4, 4, 4\].*augmentation"):
+        experiment.run(tiny("+dataset.patch=[4,4,4]"))
+    step = "{_target_: albumentations.RandomScale, scale_limit: 0.5, p: 1.0}"
+    with pytest.raises(ConfigError, match=r"augmentation/none\.yaml: train: .*several sizes"):
+        experiment.run(tiny(f"augmentation.train=[{step}]"))
+    step = "{_target_: albumentations.RandomCrop, height: 99, width: 99}"
+    with pytest.raises(ConfigError, match=r"augmentation/none\.yaml: evaluation: .*99"):
+        experiment.run(tiny(f"augmentation.evaluation=[{step}]"))
+
+
+def test_a_forecast_counts_the_patches_of_an_epoch(balls, tree, results):
+    settings = balls(*SMALL)
+    check.require_clean(config.build(settings, "dataset"), settings.cache_dir)
+    line = [*TINY, *SMALL, f"dataset.root='{tree}'", f"results_dir='{results}'"]
+    lines = cells.command_lines([*line, "trainer.max_steps=null", "dataset.patches_per_volume=3"])
+    (cell,) = cells.grid(lines, cells.read(lines))
+    assert cell.images == {"train": 14, "val": 1, "test": 2}  # 5 volumes, 15 patches, batches of 2
+
+
+def test_a_volume_is_shown_by_its_fullest_slice():
+    target = np.zeros((4, 5, 6), np.uint8)
+    target[1, 2, :3] = 255
+    target[2, 2, 2:4] = 1
+    target[3, 0, 0] = 2
+    assert samples.most_foreground(target) == 2
