@@ -3,6 +3,7 @@
 A prepared data set is one folder with two arrays for each split and `meta.json`, which says from
 which files, with which sizes and by which library versions it was made. It appears whole or not at
 all. Arrays whose meta.json differs from what is asked for are never read; `prepare` replaces them.
+Volumes have arrays of their own each, see `volume_arrays`.
 """
 
 import contextlib
@@ -22,19 +23,21 @@ import cv2
 import numpy as np
 import PIL
 
+from seglab.data import volume_arrays
 from seglab.data.check import (
     Progress,
     Verdict,
     bar,
     command,
+    default_workers,
     in_order,
     refuse_faults,
     source_key,
-    usable_cores,
 )
 from seglab.data.preprocess import Preprocess
 from seglab.data.source import Sample, Source
-from seglab.errors import DataError
+from seglab.data.volume_arrays import FileVolumes, PreparedVolumes, VolumeSplit
+from seglab.errors import ConfigError, DataError
 from seglab.files import (
     flush_folder,
     locked,
@@ -51,8 +54,11 @@ BYTES_BESIDE = 128  # for each sample: its id in meta.json, its share of the hea
 def one_shape(source: Source, preprocess: Preprocess, verdict: Verdict) -> tuple[int, int]:
     """(H, W) of every image of the data set after preprocessing, all splits alike.
 
+    Not for volumes, whose patches are of one size.
+
     Errors: DataError where there is more than one.
     """
+    assert source.dimensions == 2, source.name
     shapes = sorted({preprocess.output_shape(*shape) for shape in verdict.shapes})
     if len(shapes) != 1:
         listed = ", ".join(f"{rows} x {columns}" for rows, columns in shapes[:5])
@@ -85,16 +91,31 @@ class Split(ABC, Sequence):
         Errors: IndexError outside; DataError where a file has become unreadable.
         """
 
+    def instances(self, index: int) -> np.ndarray | None:
+        """(H, W) numbers of the objects in a mask (`Source.read_instances`), resized as it is.
+
+        None where the data set does not know them.
+        """
+        del index
+        return None
+
     @abstractmethod
     def message(self) -> str:
         """Where it reads from, and what would be faster: half a sentence for the log."""
 
 
 class PreparedSplit(Split):
-    """Reads what `prepare` wrote. Each process opens the arrays when it first needs them."""
+    """Reads what `prepare` wrote. Each process opens the arrays when it first needs them.
 
-    def __init__(self, folder: Path, split: str, ids: list[str]) -> None:
-        self.folder, self.split, self.ids = folder, split, ids
+    Args:
+        files: where the instances are read from, if the data set knows them; nothing but the
+            making of planes asks for them.
+    """
+
+    def __init__(
+        self, folder: Path, split: str, ids: list[str], files: "FileSplit | None" = None
+    ) -> None:
+        self.folder, self.split, self.ids, self.files = folder, split, ids, files
         self._arrays: tuple[np.ndarray, ...] | None = None
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,6 +128,9 @@ class PreparedSplit(Split):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": None}
+
+    def instances(self, index: int) -> np.ndarray | None:
+        return None if self.files is None else self.files.instances(index)
 
     def message(self) -> str:
         return f"{self.split}: reads the prepared arrays in {self.folder}"
@@ -124,6 +148,10 @@ class FileSplit(Split):
         sample = self.samples[index]
         return self.preprocess(self.source.read_image(sample), self.source.read_mask(sample))
 
+    def instances(self, index: int) -> np.ndarray | None:
+        numbers = self.source.read_instances(self.samples[index])
+        return None if numbers is None else self.preprocess.instances(numbers)
+
     def message(self) -> str:
         start = time.perf_counter()
         self[0]
@@ -136,13 +164,21 @@ class FileSplit(Split):
 
 def open_split(
     source: Source, preprocess: Preprocess, cache_dir: Path, verdict: Verdict, split: str
-) -> Split:
-    """The prepared arrays of a split if they are there and current, else its files."""
+) -> Split | VolumeSplit:
+    """The prepared arrays of a split if they are there and current, else its files.
+
+    Errors: ConfigError for volumes with a dataset.size or dataset.pad.
+    """
+    _refuse_resizing(source, preprocess)
     folder = _folder(source, preprocess, cache_dir) / "arrays"
     meta = _current_meta(folder, source, preprocess, verdict)
+    if source.dimensions == 3:
+        return FileVolumes(source, split) if meta is None else PreparedVolumes(folder, split, meta)
+    files = FileSplit(source, preprocess, split)
     if meta is None:
-        return FileSplit(source, preprocess, split)
-    return PreparedSplit(folder, split, meta["ids"][split])
+        return files
+    knows = files.instances(0) is not None
+    return PreparedSplit(folder, split, meta["ids"][split], files if knows else None)
 
 
 def prepare(
@@ -156,25 +192,41 @@ def prepare(
     """Writes the arrays of every split, unless current ones are there; replaces stale ones.
 
     Errors: DataError where the verdict has faults, the images would have different sizes, the disk
-    has too little room, or a file has become unreadable; RunError where another process is at it.
+    has too little room, or a file has become unreadable; RunError where another process is at it;
+    ConfigError for volumes with a dataset.size or dataset.pad.
     """
+    _refuse_resizing(source, preprocess)
     refuse_faults(source, verdict)
-    shape = one_shape(source, preprocess, verdict)
+    needed_bytes = bytes_needed(source, preprocess, verdict)
     parent = _folder(source, preprocess, cache_dir)
     with _readable_errors(parent), locked(parent / "lock", f"{parent}"):
         remove_leftovers(parent)
         if _current_meta(parent / "arrays", source, preprocess, verdict) is not None:
             return
-        _refuse_full_disk(parent, _bytes_needed(shape, verdict))
+        _refuse_full_disk(parent, needed_bytes)
         draft = Path(tempfile.mkdtemp(dir=parent, prefix=".arrays-", suffix=".tmp"))
         try:
             draft.chmod(0o777 & ~_umask())
-            _write_arrays(draft, source, preprocess, shape, progress, workers or usable_cores())
-            write_json(draft / "meta.json", _meta(source, preprocess, verdict))
+            meta = _meta(source, preprocess, verdict)
+            workers = workers or default_workers(source)
+            if source.dimensions == 3:
+                meta["volumes"] = volume_arrays.write(draft, source, progress, workers)
+            else:
+                shape = one_shape(source, preprocess, verdict)
+                _write_arrays(draft, source, preprocess, shape, progress, workers)
+            write_json(draft / "meta.json", meta)
             _replace_folder(draft, parent / "arrays")
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+
+
+def bytes_needed(source: Source, preprocess: Preprocess, verdict: Verdict) -> int:
+    """Bytes that the prepared arrays take. Errors: DataError as for `one_shape`."""
+    if source.dimensions == 3:
+        return volume_arrays.bytes_needed(source, verdict)
+    pixels = math.prod(one_shape(source, preprocess, verdict))
+    return sum(verdict.counts.values()) * (4 * pixels + BYTES_BESIDE)
 
 
 def _write_arrays(
@@ -223,10 +275,17 @@ def _replace_folder(draft: Path, target: Path) -> None:
 
 def _meta(source: Source, preprocess: Preprocess, verdict: Verdict) -> dict[str, Any]:
     """Everything that the arrays depend on, and the ids of their rows."""
-    return {
+    ids = {split: [sample.id for sample in source.samples(split)] for split in source.splits}
+    common = {
         "cache_version": CACHE_VERSION,
         "dataset": source.name,
         "fingerprint": verdict.fingerprint,
+        "ids": ids,
+    }
+    if source.dimensions == 3:
+        return {**common, "versions": volume_arrays.versions()}
+    return {
+        **common,
         "preprocess": preprocess.describe(),
         "shape": list(one_shape(source, preprocess, verdict)),
         "versions": {
@@ -234,7 +293,6 @@ def _meta(source: Source, preprocess: Preprocess, verdict: Verdict) -> dict[str,
             "opencv": cv2.__version__,
             "pillow": PIL.__version__,
         },
-        "ids": {split: [sample.id for sample in source.samples(split)] for split in source.splits},
     }
 
 
@@ -247,6 +305,10 @@ def _current_meta(
     except (OSError, ValueError):
         return None
     wanted = _meta(source, preprocess, verdict)
+    if source.dimensions == 3:
+        made = {key: value for key, value in found.items() if key != "volumes"}
+        whole = made == wanted and volume_arrays.are_whole(folder, found)
+        return found if whole else None
     if found != wanted:
         return None
     rows, columns = wanted["shape"]
@@ -268,9 +330,13 @@ def _array_path(folder: Path, split: str, kind: str) -> Path:
     return folder / f"{split}-{kind}.npy"
 
 
-def _bytes_needed(shape: tuple[int, int], verdict: Verdict) -> int:
-    samples = sum(verdict.counts.values())
-    return samples * (4 * math.prod(shape) + BYTES_BESIDE)
+def _refuse_resizing(source: Source, preprocess: Preprocess) -> None:
+    if source.dimensions == 3 and (preprocess.size is not None or preprocess.pad != "none"):
+        raise ConfigError(
+            f"dataset.size={preprocess.size or 'null'}, dataset.pad={preprocess.pad}: the volumes "
+            f"of dataset {source.name} are neither resized nor padded. Set dataset.size=null and "
+            "dataset.pad=none; dataset.spacing resamples, dataset.patch is what training sees"
+        )
 
 
 def _refuse_full_disk(folder: Path, needed_bytes: int) -> None:

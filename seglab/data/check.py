@@ -26,6 +26,8 @@ from seglab.files import sha256_file, sha256_json, write_text
 
 VERDICT_FORMAT = 1  # raised when a verdict of the older code must not be used
 SHOWN = 10  # faults in an error message
+VOLUMES_AT_A_TIME = 4  # by default; one of 512 x 512 x 160 voxels takes a gigabyte while it is read
+UNITS = {2: ("pixels", "rows x columns"), 3: ("voxels", "D x H x W")}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,7 +54,7 @@ class Verdict:
         histogram: split -> pixels of each class, counted in the images as they are on disk; of a
             binary task (background, foreground). Images that cannot be read are not in it.
         ignored: split -> pixels that the masks leave out.
-        shapes: every (rows, columns) that an image has, sorted.
+        shapes: every (rows, columns) that an image has, of volumes (D, H, W), sorted.
     """
 
     faults: tuple[Fault, ...]
@@ -60,7 +62,7 @@ class Verdict:
     counts: dict[str, int]
     histogram: dict[str, tuple[int, ...]]
     ignored: dict[str, int]
-    shapes: tuple[tuple[int, int], ...]
+    shapes: tuple[tuple[int, ...], ...]
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; `from_json` is the way back."""
@@ -77,7 +79,7 @@ class Verdict:
             counts=dict(plain["counts"]),
             histogram={split: tuple(pixels) for split, pixels in plain["histogram"].items()},
             ignored=dict(plain["ignored"]),
-            shapes=tuple((rows, columns) for rows, columns in plain["shapes"]),
+            shapes=tuple(tuple(shape) for shape in plain["shapes"]),
         )
 
 
@@ -88,13 +90,13 @@ def check(
 
     Args:
         progress: wraps the samples as they are done: progress(samples, total, what).
-        workers: threads; as many as there are usable cores, if None. They change no result.
+        workers: threads; `default_workers`, if None. They change no result.
 
     Errors: DataError where the folders are not laid out as they should be at all, or where the
     verdict cannot be written. Faults of single files are in the verdict.
     """
     before = _listing(source)  # before reading: what changes meanwhile is then not believed
-    found = _checked(source, progress, workers or usable_cores())
+    found = _checked(source, progress, workers or default_workers(source))
     kept = {"about": _about(source), "listing": before, "verdict": found.to_json()}
     path = _verdict_path(source, cache_dir)
     try:
@@ -169,6 +171,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_workers(source: Source) -> int:
+    """Threads that read a data set: one for each usable core; few for volumes, which are large."""
+    cores = usable_cores()
+    return cores if source.dimensions == 2 else min(cores, VOLUMES_AT_A_TIME)
+
+
 def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """function(item) of each item, computed by threads (decoding frees the interpreter), in order.
 
@@ -195,7 +203,7 @@ class _Read:
     faults: list[Fault]
     hashes: list[str]  # of its files; "" for one that is missing
     histogram: np.ndarray | None  # (256,) pixels with each label
-    shape: tuple[int, int] | None
+    shape: tuple[int, ...] | None
 
 
 def _checked(source: Source, progress: Progress, workers: int) -> Verdict:
@@ -242,12 +250,14 @@ def _read(source: Source, sample: Sample, hashes: "_SharedHashes") -> _Read:
     histogram = shape = None
     if len(arrays) == 2:
         image, mask = arrays
-        shape = (image.shape[0], image.shape[1])
+        shape = image.shape[: source.dimensions]
         place = _where(source, sample, file=1)
         if mask.shape != shape:
-            reason = f"mask {_by(mask.shape)} pixels, image {_by(shape)} (rows x columns)"
+            what, axes = UNITS[source.dimensions]
+            reason = f"mask {_by(mask.shape)} {what}, image {_by(shape)} ({axes})"
             faults.append(Fault(place, reason))
-        histogram = np.bincount(mask.ravel(), minlength=256)
+        planes = [mask] if mask.ndim == 2 else mask  # a whole volume would take 8 times its memory
+        histogram = sum(np.bincount(plane.ravel(), minlength=256) for plane in planes)
         allowed = range(max(source.num_classes, 2))
         stray = stray_labels(histogram, {*allowed, IGNORE})
         if stray:

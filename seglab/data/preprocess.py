@@ -68,11 +68,20 @@ class Preprocess:
         H and W are those of `output_shape(h, w)`.
         """
         assert image.dtype == mask.dtype == np.uint8, (image.dtype, mask.dtype)
-        longest = self.size or max(mask.shape)
-        done = _transform(self.size, longest if self.pad == "square" else None)(
-            image=image, mask=mask
-        )
+        done = self._steps(mask.shape)(image=image, mask=mask)
         return done["image"], done["mask"]
+
+    def instances(self, numbers: np.ndarray) -> np.ndarray:
+        """(h, w) numbers of objects -> (H, W) int32, from the pixels that the mask is taken from.
+
+        Where it pads, the mask is IGNORE, and the numbers say nothing.
+        """
+        nothing = np.zeros((*numbers.shape, 3), np.uint8)  # albumentations wants an image
+        return self._steps(numbers.shape)(image=nothing, mask=numbers.astype(np.int32))["mask"]
+
+    def _steps(self, shape: tuple[int, ...]) -> A.Compose:
+        longest = self.size or max(shape)
+        return _transform(self.size, longest if self.pad == "square" else None)
 
 
 @lru_cache(maxsize=32)

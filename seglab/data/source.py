@@ -26,7 +26,8 @@ class Sample:
     Attributes:
         id: unique within the data set and the same on every machine ("frankfurt_000000_000294").
         files: every file that it is read from, the image first. Empty where it is computed.
-        region: (top, left, rows, columns) where several samples share the files, else empty.
+        region: where several samples share the files, the part that this one is: (top, left, rows,
+            columns), or (number,) of a slice of a volume. Else empty.
     """
 
     id: str
@@ -58,6 +59,8 @@ class Source(ABC):
         test_split: the split on which the best epoch is reported.
         share_images: whether the licence lets pictures leave this machine.
         expected_counts: images that each split must have; None, or a split left out: any number.
+        dimensions: 2 for images, 3 for volumes.
+        channels: of an image; of 2 dimensions always 3.
         version: raised when the readers return other pixels for the same files or arguments, so
             that verdicts, prepared arrays and runs of the older ones are not taken for these.
     """
@@ -70,6 +73,8 @@ class Source(ABC):
     test_split: str = "test"
     share_images: bool = False
     expected_counts: Mapping[str, int] | None = None
+    dimensions: int = 2
+    channels: int = 3
     version: int = 1
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,14 +101,34 @@ class Source(ABC):
 
     @abstractmethod
     def read_image(self, sample: Sample) -> np.ndarray:
-        """(H, W, 3) uint8 RGB. Errors: DataError naming the file, what is wrong and what to do."""
-
-    @abstractmethod
-    def read_mask(self, sample: Sample) -> np.ndarray:
-        """(H, W) uint8 class indices, IGNORE where nothing counts. The image's size.
+        """(H, W, 3) uint8 RGB; of 3 dimensions (D, H, W, channels) float32, already normalised.
 
         Errors: DataError naming the file, what is wrong and what to do.
         """
+
+    @abstractmethod
+    def read_mask(self, sample: Sample) -> np.ndarray:
+        """(H, W) or (D, H, W) uint8 class indices, IGNORE where nothing counts. The image's size.
+
+        Errors: DataError naming the file, what is wrong and what to do.
+        """
+
+    def read_instances(self, sample: Sample) -> np.ndarray | None:
+        """Which object each pixel belongs to, for losses that look at objects; None: not known.
+
+        (H, W) integers of the mask's size, 0 where the mask is background; touching objects have
+        numbers of their own. What a number says where the mask is IGNORE is not looked at.
+        """
+        del sample
+        return None
+
+    def spacing(self, sample: Sample) -> tuple[float, ...] | None:
+        """Millimetres from voxel to voxel along each axis of the image; None: not known.
+
+        Errors: DataError as for `read_image`.
+        """
+        del sample
+        return None
 
     def test_images(self) -> int:
         """How many images the test samples show: windows of one image are not independent."""
