@@ -1,13 +1,14 @@
 """python scripts/evaluate.py RUN: what else there is to say of a finished run's predictions.
 
-Every metric of seglab/metrics/pairs.py for each image and class of one split, under the best
-weights, and how well the probabilities rank the pixels (ROC AUC, average precision). Prints a table
-for each class, and writes the value of each image to --output. RUN is a folder or a name in
-<results>/runs.
+Every metric of seglab/metrics/pairs.py for each image (or volume) and class of one split, under the
+best weights and after the run's own postprocess, and how well the probabilities rank the pixels
+(ROC AUC, average precision). Distances are in millimetres where the data set knows the size of its
+pixels, else in pixels; the tolerance of a surface Dice is 1 of that unit, those of b_dsc are pixels
+always. Prints a table for each class, and writes the value of each image to --output. RUN is a
+folder or a name in <results>/runs.
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from seglab.data import cache, check
 from seglab.data.preprocess import Preprocess
 from seglab.errors import RunError
 from seglab.metrics import pairs
-from seglab.metrics.ranking import ScoreHistogram
+from seglab.metrics.ranking import Ranking, ScoreHistogram
 from seglab.ops import IGNORE
 
 ROOT = Path(__file__).resolve().parents[1]
+ABOUT = ("image", "class", "unit", "diagonal")
 
 
 def main() -> None:
@@ -41,10 +43,11 @@ def main() -> None:
         raise RunError(f"{given.run}: neither a folder nor a run in {given.results / 'runs'}.")
     run = reload.load(folder)
     name = given.split or run.record["dataset"]["test_split"]
-    images, ranked, diagonal = evaluated(run, name)
+    images, ranked = evaluated(run, name)
     for place, label in enumerate(run.record["dataset"]["classes"]):
-        print(f"{run.record['run_id']}, {name}, {label}")
-        print(table(images[images["class"] == label], ranked[place], diagonal))
+        own = images[images["class"] == label]
+        print(f"{run.record['run_id']}, {name}, {label}; in {' or '.join(own['unit'].unique())}")
+        print(table(own, ranked[place].ranking))
     if given.output:
         files.write_text(given.output, images.to_csv(index=False))
         print(f"{given.output}: {len(images)} rows")
@@ -52,8 +55,8 @@ def main() -> None:
 
 def evaluated(
     run: reload.FinishedRun, split_name: str
-) -> tuple[pd.DataFrame, list[ScoreHistogram], float]:
-    """A row for each image and class; a histogram for each class; the diagonal in pixels.
+) -> tuple[pd.DataFrame, list[ScoreHistogram]]:
+    """A row for each image and class: ABOUT, then the metrics; a histogram for each class.
 
     Errors: DataError where the data is not here, RunError where it is not what it was.
     """
@@ -71,32 +74,38 @@ def evaluated(
     rows = []
     for index, image_name in enumerate(split.ids):
         image, truth = split[index]
-        p = run.probabilities(torch.from_numpy(np.array(image).transpose(2, 0, 1))[None])[0].numpy()
+        spacing = split.spacings[index] if source.dimensions == 3 else None
+        p = run.probabilities(torch.from_numpy(np.moveaxis(image, -1, 0).copy()[None]))
+        labels = (p[:, 0] > 0.5).long() if len(names) == 1 else p.argmax(dim=1)
+        predicted, scores = run.finished(labels)[0].numpy(), p[0].numpy()
         known = truth != IGNORE
-        predicted = p[0] > 0.5 if len(names) == 1 else p.argmax(axis=0)
+        about = {
+            "unit": "pixels" if spacing is None else "mm",
+            "diagonal": pairs.diagonal(truth.shape, spacing),
+        }
         for place, label in enumerate(names):
             code = 1 if len(names) == 1 else place
             masks = (predicted == code) & known, (truth == code) & known
-            rows.append({"image": image_name, "class": label, **pairs.of_pair(*masks)})
-            ranked[place].add(p[place][known], masks[1][known])
-    height, width = truth.shape
-    return pd.DataFrame(rows), ranked, math.hypot(height, width)
+            found = pairs.of_pair(*masks, int(known.sum()), spacing)
+            rows.append({"image": image_name, "class": label, **about, **found})
+            ranked[place].add(scores[place][known], masks[1][known])
+    return pd.DataFrame(rows), ranked
 
 
-def table(images: pd.DataFrame, ranked: ScoreHistogram, diagonal: float) -> str:
+def table(images: pd.DataFrame, ranking: Ranking) -> str:
     """The summary of one class."""
     lines = [
-        f"  {'metric':<16}{'mean':>10}{'misses as diagonal':>20}{'n':>6}{'misses':>8}{'n/a':>5}"
+        f"  {'metric':<18}{'mean':>10}{'misses as diagonal':>20}{'n':>6}{'misses':>8}{'n/a':>5}"
     ]
-    for metric in images.columns[2:]:
-        s = pairs.summarise(images[metric], diagonal)
+    for metric in images.columns[len(ABOUT) :]:
+        s = pairs.summarise(images[metric], images["diagonal"])
         penalised = f"{s.penalised:.4f}" if s.misses else ""
         lines.append(
-            f"  {metric:<16}{s.mean:>10.4f}{penalised:>20}"
+            f"  {metric:<18}{s.mean:>10.4f}{penalised:>20}"
             f"{s.finite:>6}{s.misses:>8}{s.undefined:>5}"
         )
-    lines.append(f"  {'roc_auc':<16}{ranked.auc:>10.4f}  of all pixels, +- {ranked.auc_error:.1g}")
-    lines.append(f"  {'ap':<16}{ranked.average_precision:>10.4f}  of all pixels")
+    for name, value, error in (("roc_auc", *ranking[:2]), ("ap", *ranking[2:])):
+        lines.append(f"  {name:<18}{value:>10.4f}  of all pixels, +- {error:.1g}")
     return "\n".join(lines)
 
 

@@ -1,21 +1,18 @@
-"""Distances between two masks as sets of pixels, and Dice of their boundaries. NumPy, no torch.
+"""Distances between two masks as sets of pixels, and Dice of their boundaries.
 
 Here d(x, Y) is 0 where the masks overlap: every pixel counts, not the surfaces alone (surface.py).
 Undefined is NaN (both masks empty); one empty: infinite distances, and a Dice of 0.
 
 Aydin et al. "On the usage of average Hausdorff distance for segmentation performance assessment."
-European Radiology Experimental 2021 (balanced). Bakos 2022, section 5.1 (AHD, MAHD).
+European Radiology Experimental 2021 (balanced). Bakos 2022, section 5.1 (AHD; MAHD is in mahd.py).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from seglab.metrics.surface import SurfaceDistances, surface_of
-
-FARTHEST = 5  # the 95th percentile of distances in decreasing order is the 5th in increasing order
 
 
 def mask_distances(
@@ -47,60 +44,35 @@ def _average(distances: SurfaceDistances, first: int, second: int) -> float:
     return float((forth.sum() / first + back.sum() / second) / 2)
 
 
-def modified_average_hausdorff(
-    predicted: np.ndarray, target: np.ndarray, spacing: Sequence[float] | None = None
-) -> float:
-    """MAHD: AHD where d(x, Y) is the 95th percentile of all d(x, y) in decreasing order.
-
-    Bakos 2022, section 5.1. That is the 5th percentile in increasing order, interpolated linearly:
-    a few stray pixels of Y near x do not count. It does not measure a distance: of a mask to itself
-    it is above 0, and grows with the mask.
-    """
-    points = [np.argwhere(mask != 0) * _steps(mask, spacing) for mask in (predicted, target)]
-    if not any(len(p) for p in points):
-        return float("nan")
-    if not all(len(p) for p in points):
-        return float("inf")
-    forth, back = (_percentiles(*pair) for pair in (points, points[::-1]))
-    return float((forth.mean() + back.mean()) / 2)
-
-
-def _percentiles(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    place = FARTHEST / 100 * (len(there) - 1)
-    low = int(place)
-    ranks = [low + 1, min(low + 2, len(there))]
-    near, far = cKDTree(there).query(here, k=ranks)[0].T
-    return near + (place - low) * (far - near)
-
-
 def boundary_dice(
     predicted: np.ndarray,
     target: np.ndarray,
-    tolerance: float,
+    tolerances: Sequence[float],
     spacing: Sequence[float] | None = None,
-) -> float:
-    """B-DSC: Dice of the two surfaces, each widened by `tolerance` (<=) to both sides.
+) -> list[float]:
+    """B-DSC: Dice of the two surfaces, each widened by a tolerance (<=) to both sides, for each.
 
-    Caliva et al. 2019, section 3, where 0 is the strict form and 1 to 4 the relaxed ones. The
+    Caliva et al. 2019, section 3: 0 is the strict form, 1 to 4 voxels are the relaxed ones. The
     surface is that of surface.py. In pixels, or in the unit of `spacing`.
     """
-    bands = [_band(mask != 0, tolerance, spacing) for mask in (predicted, target)]
-    total = sum(int(band.sum()) for band in bands)
-    return 2 * int((bands[0] & bands[1]).sum()) / total if total else float("nan")
+    far = [_to_surface(mask != 0, spacing) for mask in (predicted, target)]
+    return [_dice(*(distance <= tolerance for distance in far)) for tolerance in tolerances]
 
 
-def _band(mask: np.ndarray, tolerance: float, spacing: Sequence[float] | None) -> np.ndarray:
+def _dice(a: np.ndarray, b: np.ndarray) -> float:
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2 * np.count_nonzero(a & b) / total if total else float("nan")
+
+
+def _to_surface(mask: np.ndarray, spacing: Sequence[float] | None) -> np.ndarray:
+    """Of every pixel of the image to the surface of the mask."""
     surface = surface_of(mask)
-    if tolerance <= 0 or not surface.any():
-        return surface
-    return ndimage.distance_transform_edt(~surface, sampling=spacing) <= tolerance
+    if not surface.any():
+        return np.full(mask.shape, np.inf)
+    return ndimage.distance_transform_edt(~surface, sampling=spacing)
 
 
 def _to_nearest(here: np.ndarray, there: np.ndarray, spacing: Sequence[float] | None) -> np.ndarray:
     if not here.any() or not there.any():
         return np.full(np.count_nonzero(here), np.inf)
     return ndimage.distance_transform_edt(~there, sampling=spacing)[here]
-
-
-def _steps(mask: np.ndarray, spacing: Sequence[float] | None) -> np.ndarray:
-    return np.ones(mask.ndim) if spacing is None else np.asarray(spacing, dtype=float)

@@ -1,12 +1,24 @@
 """ROC AUC and average precision of scores, exact or from a histogram. NumPy, no torch.
 
 Both say how well the scores rank foreground above background, whatever the threshold; equal to
-scikit-learn's roc_auc_score and average_precision_score. NaN where one side is missing.
+scikit-learn's roc_auc_score and average_precision_score. NaN where the foreground is missing, and
+the AUC where the background is.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 BINS = 1 << 16
+
+
+class Ranking(NamedTuple):
+    """Both numbers of one histogram, and what the order within its bins can change of them."""
+
+    auc: float
+    auc_error: float
+    average_precision: float
+    average_precision_error: float
 
 
 def roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -22,8 +34,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
 class ScoreHistogram:
     """Scores in 0 .. 1 as counts in bins of one width: any number of pixels in fixed memory.
 
-    Scores within one bin are taken for equal. `auc` is then off by at most `auc_error`, which
-    follows from the counts.
+    Scores within one bin are taken for equal; `ranking` says how far off that can be.
 
     Args:
         bins: number of them.
@@ -40,21 +51,33 @@ class ScoreHistogram:
             self.counts[side] += np.bincount(place[truth == side], minlength=bins)
 
     @property
-    def auc(self) -> float:
-        """Area under the ROC curve."""
-        return _of_counts(*self.counts[:, ::-1])[0]
+    def ranking(self) -> Ranking:
+        """Of all that was added."""
+        return of_histogram(self.counts)
 
-    @property
-    def auc_error(self) -> float:
-        """What the order within the bins can change: half the share of pairs in one bin."""
-        pairs = float(self.counts[0].sum()) * float(self.counts[1].sum())
-        together = (self.counts[0].astype(float) * self.counts[1]).sum()
-        return together / (2 * pairs) if pairs else float("nan")
 
-    @property
-    def average_precision(self) -> float:
-        """The area under the precision-recall curve, as `average_precision`."""
-        return _of_counts(*self.counts[:, ::-1])[1]
+def of_histogram(counts: np.ndarray) -> Ranking:
+    """(2, bins) background and foreground in bins of rising scores -> both numbers, with bounds.
+
+    AUC: a pair of one bin counts half, and can be worth 0 or 1. Average precision: a foreground
+    score of a bin counts with the precision at the bin's lower end; wherever in the bin it lies,
+    and whatever is tied there, its precision is between (T + 1) / (T + 1 + F + b) and
+    (T + f) / (T + f + F), T and F the foreground and background above the bin, f and b in it.
+    """
+    background, foreground = counts[:, ::-1].astype(np.float64)
+    auc, ap = _of_counts(background, foreground)
+    positives, negatives = foreground.sum(), background.sum()
+    auc_error = ap_error = float("nan")
+    if positives and negatives:
+        auc_error = float((background * foreground).sum() / (2 * positives * negatives))
+    if positives:
+        share = foreground / positives
+        true, false = foreground.cumsum(), background.cumsum()
+        before = true - foreground + 1
+        low = (share * before / (before + false)).sum()
+        high = (share * true / np.maximum(true + false - background, 1)).sum()
+        ap_error = float(max(high - ap, ap - low))
+    return Ranking(auc, auc_error, ap, ap_error)
 
 
 def _by_score(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Metrics of whole masks, of contour pieces, and of scores: definitions and golden values."""
+"""Metrics of whole masks, of pieces of surface, and of scores: definitions and golden values."""
 
 import math
 
@@ -39,22 +39,53 @@ SURFEL = {  # HD95, average truth to prediction, average back, surface Dice at 1
 @pytest.mark.parametrize("name", PAIRS)
 def test_contour_pieces_give_the_numbers_of_surface_distance(name):
     truth, predicted, spacing = PAIRS[name]
-    found = surfels.contours(predicted, truth, spacing)
-    there = np.average(found.to_predicted, weights=found.target_lengths)
-    back = np.average(found.to_target, weights=found.predicted_lengths)
+    found = surfels.pieces(predicted, truth, spacing)
+    there = np.average(found.to_predicted, weights=found.target_sizes)
+    back = np.average(found.to_target, weights=found.predicted_sizes)
     numbers = surfels.hd95(found), there, back, surfels.surface_dice(found, 1.0)
     assert np.allclose(numbers, SURFEL[name], atol=1e-6)
 
 
-def test_contours_of_nothing():
+def test_the_surface_of_one_voxel_is_eight_triangles():
+    one = np.zeros((3, 3, 3), dtype=bool)
+    one[1, 1, 1] = True
+    found = surfels.pieces(one, one, (2.0, 1.0, 1.0))
+    # an octahedron: each triangle spans half an edge of 2, 1 and 1
+    area = np.linalg.norm(np.cross([1, -0.5, 0], [1, 0, -0.5])) / 2
+    assert np.allclose(found.predicted_sizes, np.full(8, area))
+    assert not found.to_target.any()
+
+
+def test_a_block_of_voxels_has_six_faces_and_cut_edges_and_corners():
+    block = np.zeros((7, 8, 9), dtype=bool)
+    block[1:-1, 1:-1, 1:-1] = True  # 5 x 6 x 7, of which the faces lose a rim of half a voxel
+    a, b, c = 4, 5, 6
+    faces = 2 * (a * b + b * c + a * c)
+    edges = 4 * (a + b + c) * math.sqrt(0.5)
+    corners = 8 * math.sqrt(3) / 8
+    sizes = surfels.pieces(block, block).target_sizes
+    assert sizes.sum() == pytest.approx(faces + edges + corners)
+
+
+def test_pieces_of_nothing():
     empty, one = np.zeros((5, 5), dtype=bool), np.eye(5) > 0
-    assert math.isnan(surfels.hd95(surfels.contours(empty, empty)))
-    assert math.isnan(surfels.surface_dice(surfels.contours(empty, empty), 1.0))
-    missed = surfels.contours(empty, one)
+    assert math.isnan(surfels.hd95(surfels.pieces(empty, empty)))
+    assert math.isnan(surfels.surface_dice(surfels.pieces(empty, empty), 1.0))
+    missed = surfels.pieces(empty, one)
     assert surfels.hd95(missed) == math.inf
     assert surfels.surface_dice(missed, 5.0) == 0
-    with pytest.raises(ValueError, match=r"must be two \(H, W\)"):
-        surfels.contours(np.zeros((2, 5, 5)), np.zeros((2, 5, 5)))
+
+
+def test_misfitting_masks_and_spacings_are_named():
+    mask = np.zeros((4, 5), dtype=bool)
+    with pytest.raises(ValueError, match=r"\(4, 5\) and \(5, 4\): must be two \(H, W\)"):
+        surfels.pieces(mask, mask.T)
+    with pytest.raises(ValueError, match="must be two"):
+        surfels.pieces(mask[0], mask[0])
+    with pytest.raises(ValueError, match="2 positive numbers"):
+        surfels.pieces(mask, mask, (1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="2 positive numbers"):
+        surfels.pieces(mask, mask, (1.0, 0.0))
 
 
 # ---------------------------------------------------------------- masks
@@ -66,7 +97,7 @@ def pairwise(here, there, spacing):
 
 
 @pytest.mark.parametrize("spacing", [None, (0.5, 2.0)])
-def test_average_hausdorff_in_its_three_forms_is_brute_force(spacing):
+def test_average_hausdorff_in_both_forms_is_brute_force(spacing):
     rng = np.random.default_rng(0)
     for _ in range(5):
         predicted, truth = rng.random((2, 9, 11)) < 0.2
@@ -76,19 +107,14 @@ def test_average_hausdorff_in_its_three_forms_is_brute_force(spacing):
         assert np.isclose(areas.average_hausdorff(found), (forth.mean() + back.mean()) / 2)
         balanced = (forth.sum() + back.sum()) / (2 * truth.sum())
         assert np.isclose(areas.balanced_average_hausdorff(found), balanced)
-        forth, back = (-np.percentile(-m, 95, axis=1) for m in (d, d.T))
-        modified = areas.modified_average_hausdorff(predicted, truth, spacing)
-        assert np.isclose(modified, (forth.mean() + back.mean()) / 2)
 
 
 def test_one_pixel_and_volumes():
     one = np.zeros((2, 4, 5), dtype=bool)
     other = one.copy()
     one[0, 1, 1] = other[1, 1, 4] = True
-    expected = math.hypot(3, 3)
-    assert np.isclose(areas.modified_average_hausdorff(one, other, (3, 1, 1)), expected)
     found = areas.mask_distances(one, other, (3, 1, 1))
-    assert np.isclose(areas.average_hausdorff(found), expected)
+    assert np.isclose(areas.average_hausdorff(found), math.hypot(3, 3))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +122,6 @@ def test_one_pixel_and_volumes():
     [
         lambda p, t: areas.average_hausdorff(areas.mask_distances(p, t)),
         lambda p, t: areas.balanced_average_hausdorff(areas.mask_distances(p, t)),
-        areas.modified_average_hausdorff,
     ],
 )
 def test_a_miss_is_infinite_and_nothing_at_all_undefined(measure):
@@ -110,17 +135,27 @@ def test_boundary_dice_widens_both_surfaces():
     truth, predicted, _ = PAIRS["A"]
     edges = [surface.surface_of(mask) for mask in (predicted, truth)]
     both = (edges[0] & edges[1]).sum()
-    assert areas.boundary_dice(predicted, truth, 0) == 2 * both / sum(e.sum() for e in edges)
     wide = [
         np.min([np.hypot(*(np.indices((64, 64)) - p[:, None, None])) for p in np.argwhere(e)], 0)
         <= 2
         for e in edges
     ]
-    expected = 2 * (wide[0] & wide[1]).sum() / (wide[0].sum() + wide[1].sum())
-    assert areas.boundary_dice(predicted, truth, 2) == expected
+    expected = [
+        2 * both / sum(e.sum() for e in edges),
+        2 * (wide[0] & wide[1]).sum() / (wide[0].sum() + wide[1].sum()),
+    ]
+    assert areas.boundary_dice(predicted, truth, (0, 2)) == expected
     empty = np.zeros_like(truth)
-    assert areas.boundary_dice(empty, truth, 2) == 0
-    assert math.isnan(areas.boundary_dice(empty, empty, 2))
+    assert areas.boundary_dice(empty, truth, (0, 2)) == [0, 0]
+    assert np.isnan(areas.boundary_dice(empty, empty, (0, 2))).all()
+
+
+def test_the_tolerance_of_boundary_dice_has_the_unit_of_the_spacing():
+    one, other = np.zeros((2, 9, 9, 9), dtype=bool)
+    one[4, 4, 4] = other[5, 4, 4] = True  # 3 mm apart: both bands reach the other's voxel from 3 on
+    found = areas.boundary_dice(one, other, (0, 2.9, 3), (3.0, 5.0, 5.0))
+    # at 3 mm each band is its own voxel and the two beside it, of which they share two
+    assert found == [0, 0, 2 * 2 / 6]
 
 
 # ---------------------------------------------------------------- scores
@@ -139,27 +174,60 @@ def test_auc_and_average_precision_are_scikit_learns(levels):
     )
 
 
-def test_the_histogram_streams_and_says_how_far_off_it_is():
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("bins", [4, 16, 1 << 16])
+def test_the_histogram_streams_and_says_how_far_off_it_is(bins, shift):
     rng = np.random.default_rng(2)
     truth = rng.random(20000) < 0.3
-    scores = 1 / (1 + np.exp(-rng.standard_normal(20000) - truth))
+    scores = 1 / (1 + np.exp(-rng.standard_normal(20000) - truth - shift))
     scores[:2] = 0, 1
-    for bins in (16, 1 << 16):
-        histogram = ranking.ScoreHistogram(bins)
-        for part in np.array_split(np.arange(20000), 7):
-            histogram.add(scores[part], truth[part])
-        assert histogram.counts.sum() == 20000
-        gap = abs(histogram.auc - ranking.roc_auc(scores, truth))
-        assert gap <= histogram.auc_error
-        assert (histogram.auc_error > 0.01) == (bins == 16)
+    histogram = ranking.ScoreHistogram(bins)
+    for part in np.array_split(np.arange(20000), 7):
+        histogram.add(scores[part], truth[part])
+    assert histogram.counts.sum() == 20000
+    found = histogram.ranking
+    assert abs(found.auc - ranking.roc_auc(scores, truth)) <= found.auc_error
     exact = ranking.average_precision(scores, truth)
-    assert abs(histogram.average_precision - exact) < 1e-3
+    assert abs(found.average_precision - exact) <= found.average_precision_error
+    assert (found.auc_error > 0.01) == (found.average_precision_error > 0.01) == (bins < 100)
+
+
+@pytest.mark.parametrize("foreground", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_worst_order_within_the_bins_stays_within_the_bounds(order, foreground):
+    rng = np.random.default_rng(3)
+    place = rng.integers(0, 8, 400)
+    truth = rng.random(400) < foreground * (1 + place) / 8
+    inside = np.where(truth, 0.6, 0.4) if order > 0 else np.where(truth, 0.4, 0.6)
+    scores = (place + inside) / 8
+    histogram = ranking.ScoreHistogram(8)
+    histogram.add(scores, truth)
+    found = histogram.ranking
+    gap = abs(found.auc - ranking.roc_auc(scores, truth))
+    assert gap == pytest.approx(found.auc_error)  # the bound is reached
+    for spread in (0, 1e-3):  # ties within the bin, and none
+        spread_out = scores + spread * rng.random(400)
+        exact = ranking.average_precision(spread_out, truth)
+        assert abs(found.average_precision - exact) <= found.average_precision_error
+
+
+def test_the_bounds_of_average_precision_by_hand():
+    # 10 background above, then a bin of 2 foreground: precision 2/12, the first of them 1/11
+    low = ranking.of_histogram(np.array([[0, 10], [2, 0]]))
+    assert low.average_precision == pytest.approx(2 / 12)
+    assert low.average_precision_error == pytest.approx(2 / 12 - 1 / 11)
+    # one bin of 1 foreground among 3 background: 1/4 as they are, 1 where it is the highest
+    high = ranking.of_histogram(np.array([[3], [1]]))
+    assert high.average_precision == pytest.approx(1 / 4)
+    assert high.average_precision_error == pytest.approx(1 - 1 / 4)
 
 
 def test_one_sided_truth_has_no_ranking():
     scores = np.linspace(0, 1, 5)
     assert math.isnan(ranking.roc_auc(scores, np.ones(5, dtype=bool)))
     assert math.isnan(ranking.average_precision(scores, np.zeros(5, dtype=bool)))
-    empty = ranking.ScoreHistogram(4)
-    assert math.isnan(empty.auc)
-    assert math.isnan(empty.auc_error)
+    assert np.isnan(ranking.ScoreHistogram(4).ranking).all()
+    full = ranking.ScoreHistogram(4)
+    full.add(scores, np.ones(5, dtype=bool))
+    assert math.isnan(full.ranking.auc)
+    assert full.ranking.average_precision == 1
