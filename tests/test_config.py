@@ -156,6 +156,11 @@ GRIDS = {
     "demo_grid": 36,
     "bakos_table1": 15,
     "bakos_table2": 10,
+    "bakos_table3": 3,
+    "bakos_table3_tversky": 5,
+    "bakos_table4": 2,
+    "bakos_table4_bce": 5,
+    "caliva": 4,
     "cxr_poster": 5,
 }
 

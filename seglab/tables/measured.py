@@ -35,7 +35,8 @@ class Measured:
     A protocol is everything that changes a number, but the network, the loss, the seed and the
     fold; `left_out` counts, per data set, the runs of other protocols. Of two runs of one cell
     (another value of a loss's hyper-parameter, say) the first by name is shown; the other is
-    counted too.
+    counted too. `everything` holds all runs, by name: a source may train each of its losses in
+    another way (`seglab.tables.trials`).
     """
 
     def __init__(self, readings: Iterable[Reading], convention: Convention) -> None:
@@ -44,7 +45,8 @@ class Measured:
         self.readings: dict[Cellname, Reading] = {}
         self.test_split: dict[str, str] = {}
         self._superiority: dict[Cellname, dict[str, float]] = {}
-        for reading in self._chosen(sorted(readings, key=lambda r: r.run.record["run_id"])):
+        self.everything = sorted(readings, key=lambda r: r.run.record["run_id"])
+        for reading in self._chosen(self.everything):
             name = cellname(reading.run)
             self.readings[name] = reading
             self.test_split[name.dataset] = reading.run.record["dataset"]["test_split"]
@@ -137,8 +139,13 @@ def cellname(run: StoredRun) -> Cellname:
 
 
 def fold_of(record: dict[str, Any]) -> int | None:
-    """`fold` of the data set or of its split, 1 .. 5 as the thesis counts them."""
+    """`fold` of the data set or of its split, 1 .. 5 as the thesis counts them.
+
+    Of a data set with a `split_file` it is an entry of that file: without one there is no fold.
+    """
     dataset = record["science"]["dataset"]
+    if dataset.get("split_file", "") is None:
+        return None
     split = dataset.get("split")
     fold = dataset.get("fold", split.get("fold") if isinstance(split, dict) else None)
     return None if fold is None else int(fold)

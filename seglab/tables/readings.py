@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ import pandas as pd
 from seglab import scores
 from seglab.errors import RunError
 from seglab.store import Evaluation, StoredRun
+
+AGAIN = "Delete the run to do it again."
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Reading:
         curve: validation bIoU by epoch under the convention.
         counts: (N, K, 2, 3) of the data set's test split under the convention, region and band.
         images: stands for the names of these N images, in their order.
+        epochs: epochs.csv, by split and epoch.
+        further: split -> what scripts/evaluate.py left of it in the run's folder: a row for each
+            image and class.
     """
 
     run: StoredRun
@@ -60,6 +66,8 @@ class Reading:
     curve: pd.Series
     counts: np.ndarray
     images: str
+    epochs: pd.DataFrame
+    further: dict[str, pd.DataFrame]
 
 
 def read_runs(
@@ -100,13 +108,16 @@ def read_run(run: StoredRun, convention: Convention) -> Reading:
             f"{run.folder / 'images.parquet'}: has no test images of the {convention.epoch} epoch. "
             "Delete the run to do it again."
         )
+    epochs = _epochs(run)
     return Reading(
         run=run,
         best={key[1:]: summary for key, summary in summaries.items() if key[0] == "best"},
         scores=of_convention,
-        curve=_curve(run, ratio, convention.aggregation),
+        curve=_curve(run, epochs, ratio, convention.aggregation),
         counts=tested.counts[:, :, [0, 1 + run.ratios.index(ratio)]],
         images=hashlib.sha256("\n".join(tested.images).encode()).hexdigest(),
+        epochs=epochs,
+        further=_further(run),
     )
 
 
@@ -128,13 +139,36 @@ def _summary(evaluation: Evaluation, ratios: list[float], aggregation: str) -> S
     return Summary(scores.summarise(counts, ratios, aggregation), n, len(counts))
 
 
-def _curve(run: StoredRun, ratio: float, aggregation: str) -> pd.Series:
+def _epochs(run: StoredRun) -> pd.DataFrame:
+    """Errors: RunError where epochs.csv says not which epoch and split a row is."""
+    epochs = run.epochs()
+    _needs(epochs, {"split", "epoch"}, run.folder / "epochs.csv", AGAIN)
+    return epochs.sort_values(["split", "epoch"], ignore_index=True)
+
+
+def _curve(run: StoredRun, epochs: pd.DataFrame, ratio: float, aggregation: str) -> pd.Series:
     """Validation bIoU by epoch. Errors: RunError where epochs.csv does not have it."""
     column = "biou" if ratio == run.ratios[0] else f"biou_{ratio:g}"
     column += "_image" if aggregation == "image" else ""
-    epochs = run.epochs()
-    if not {"split", "epoch", column} <= set(epochs):
-        raise RunError(
-            f"{run.folder / 'epochs.csv'}: has no column {column}. Delete the run to do it again."
-        )
+    _needs(epochs, {column}, run.folder / "epochs.csv", AGAIN)
     return epochs[epochs["split"] == "val"].set_index("epoch")[column]
+
+
+def _further(run: StoredRun) -> dict[str, pd.DataFrame]:
+    """further-<split>.csv of the run. Errors: RunError where one cannot be read."""
+    found = {}
+    for path in sorted(run.folder.glob("further-*.csv")):
+        again = f"Delete it; `python scripts/evaluate.py {run.folder.name}` computes it again."
+        try:
+            table = pd.read_csv(path, dtype={"image": str, "class": str})
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read ({error}). {again}") from None
+        _needs(table, {"image", "class"}, path, again)
+        found[path.stem.removeprefix("further-")] = table
+    return found
+
+
+def _needs(table: pd.DataFrame, columns: set[str], path: Path, cure: str) -> None:
+    missing = columns - set(table)
+    if missing:
+        raise RunError(f"{path}: has no column {', '.join(sorted(missing))}. {cure}")

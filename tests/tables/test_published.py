@@ -4,10 +4,12 @@ import pytest
 
 from seglab.errors import DataError
 from seglab.tables import render
+from seglab.tables.bakos import ROWS as BAKOS_ROWS
+from seglab.tables.caliva import LOSSES as CALIVA
 from seglab.tables.every import every_sheet
 from seglab.tables.layout import Shown
 from seglab.tables.measured import Convention, Measured
-from seglab.tables.others import BAKOS_ROWS, CALIVA, POSTER
+from seglab.tables.poster import LOSSES as POSTER
 from seglab.tables.published import LOSSES, read
 from tests.conftest import ROOT
 
