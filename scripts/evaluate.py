@@ -12,12 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 
 from seglab import config, files, reload
-from seglab.data import cache, check
+from seglab.data import cache, check, module
+from seglab.data.augment import EVALUATION_STREAM
 from seglab.data.preprocess import Preprocess
 from seglab.errors import RunError
 from seglab.metrics import pairs
@@ -69,13 +68,16 @@ def evaluated(
     if split_name not in source.splits:
         raise RunError(f"--split {split_name}: must be one of {', '.join(source.splits)}.")
     split = cache.open_split(source, preprocess, settings.cache_dir, verdict, split_name)
+    augmentation = config.build(settings, "augmentation")
+    images = module.Images(split, None, augmentation.evaluation, EVALUATION_STREAM)
     names = source.classes
     ranked = [ScoreHistogram() for _ in names]
     rows = []
     for index, image_name in enumerate(split.ids):
-        image, truth = split[index]
+        item = images[index]  # what is drawn for it is drawn once: the same again
+        truth = item["target"].numpy()
         spacing = split.spacings[index] if source.dimensions == 3 else None
-        p = run.probabilities(torch.from_numpy(np.moveaxis(image, -1, 0).copy()[None]))
+        p = run.probabilities(item["image"][None])
         labels = (p[:, 0] > 0.5).long() if len(names) == 1 else p.argmax(dim=1)
         predicted, scores = run.finished(labels)[0].numpy(), p[0].numpy()
         known = truth != IGNORE

@@ -58,6 +58,7 @@ class MetricSettings:
 
     boundary_ratios: list[float] = field(default_factory=list)
     further: list[str] = field(default_factory=list)
+    further_last: int | None = None
 
 
 @dataclass
@@ -314,6 +315,11 @@ def read(cfg: DictConfig, choices: Mapping[str, str]) -> Settings:
             "must be one or more different numbers between 0 and 1, such as [0.02, 0.005]."
         )
     own = {k: v for k, v in tree["dataset"].items() if k in DATASET_KEYS and k != "recipe"}
+    if metrics.further_last is not None and metrics.further_last < 1:
+        raise ConfigError(
+            f"metrics.further_last={metrics.further_last}: must be a number of epochs from 1, or "
+            "null for all."
+        )
     dataset = _typed("dataset", DatasetSettings, own)
     _choice("dataset.pad", dataset.pad, ("square", "none"))
     if dataset.patch is not None:

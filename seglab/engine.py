@@ -88,7 +88,8 @@ class Engine(lightning.LightningModule):
         infer: (image, network) -> logits of an image that is evaluated: a sliding window. None:
             the network sees it whole.
         finish: (B, H, W) int64 labels of an evaluated image -> those that are counted.
-        further: other metrics of each evaluation.
+        further: other metrics of the evaluations while it trains.
+        further_from: the first epoch, from 0, that has them.
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class Engine(lightning.LightningModule):
         infer: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
         further: Further | None = None,
+        further_from: int = 0,
     ) -> None:
         super().__init__()
         flat = all(p.ndim < 5 for p in model.parameters())
         self.model = model.to(memory_format=torch.channels_last) if flat else model
-        self.infer, self.finish, self.further = infer, finish, further
+        self.infer, self.finish = infer, finish
+        self.further, self.further_from = further, further_from
         self.loss = loss
         self.make_optimizer, self.meter, self.seed = make_optimizer, meter, seed
         self.register_buffer("mean", _channels(mean), persistent=False)
@@ -119,6 +122,7 @@ class Engine(lightning.LightningModule):
         self.first_bad_step: Tensor | None = None
         self.evaluation: Evaluation | None = None
         self._shares: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._measured: Further | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, C, H, W) logits; of volumes (B, channels, D, H, W) float32."""
@@ -204,8 +208,11 @@ class Engine(lightning.LightningModule):
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
         self._shares = []
-        if self.further is not None:
-            self.further.start(self.device)
+        self._measured = None
+        fits = self.trainer.state.fn == "fit" and self.current_epoch >= self.further_from
+        if self.further is not None and fits:
+            self._measured = self.further
+            self._measured.start(self.device)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Counts of one batch; nothing leaves the device."""
@@ -215,8 +222,8 @@ class Engine(lightning.LightningModule):
         loss = self._loss(logits, target, batch)
         counts = self.meter.counts(labels, target)
         self._shares.append((batch["index"], counts, loss.double() * len(target)))
-        if self.further is not None:
-            self.further.add(logits, labels, target)
+        if self._measured is not None:
+            self._measured.add(logits, labels, target)
 
     def on_validation_epoch_end(self) -> None:
         """Puts the shares of all processes together, each image once."""
@@ -233,8 +240,8 @@ class Engine(lightning.LightningModule):
         counts = torch.cat([part[1] for part in parts])[order]
         loss = torch.stack([part[2] for part in parts]).sum() / len(index)
         further = {}
-        if self.further is not None:
-            further = self.further.result(self._gathered(self.further.share()))
+        if self._measured is not None:
+            further = self._measured.result(self._gathered(self._measured.share()))
         self.evaluation = Evaluation(counts.numpy(), float(loss), further)
         self._shares = []
 

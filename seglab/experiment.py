@@ -51,7 +51,6 @@ from seglab.ops import IGNORE
 
 SMALL_BYTES = 1 << 30  # data.prepare=auto writes the arrays of a set up to this size by itself
 RESIDENT_SHARE = 0.3  # of the free GPU memory, for each split: the model needs the rest
-EVALUATION_STREAM = (0, 6)  # of what is drawn once for an evaluated image, whatever the seed
 CHECKPOINTS = ("best", "last")
 
 
@@ -210,8 +209,21 @@ def open_data(settings: Settings, *, main: bool) -> Data:
         name: module.head(split, None if name == "train" else settings.trainer.max_images)
         for name, split in splits.items()
     }
+    refuse_idle_processes(settings, limited)
     ignored = any(verdict.ignored.values()) or shape not in verdict.shapes
     return Data(source, limited, splits, verdict.fingerprint, ignored, shape)
+
+
+def refuse_idle_processes(settings: Settings, splits: dict[str, Any]) -> None:
+    """Errors: ConfigError where an evaluated split has fewer images than there are processes."""
+    world = settings.trainer.world_size
+    for name, split in splits.items():
+        if name != "train" and len(split) < world:
+            raise ConfigError(
+                f"trainer.devices={settings.trainer.devices}, trainer.num_nodes="
+                f"{settings.trainer.num_nodes}: split {name} has {len(split)} image(s), and each "
+                f"of the {world} processes needs one. Take fewer devices, or more images."
+            )
 
 
 def refuse_wrong_dimensions(settings: Settings, source: Source) -> None:
@@ -390,6 +402,7 @@ class Run:
         if settings.trainer.compile:
             network.compile()
         ratios, further = settings.metrics.boundary_ratios, settings.metrics.further
+        last = settings.metrics.further_last
         self.meter = Meter(classes, ratios)
         self.engine = Engine(
             network,
@@ -402,6 +415,7 @@ class Run:
             infer=inference.sliding_window(own.patch, own.patch_overlap) if own.patch else None,
             finish=config.build(settings, "postprocess"),
             further=Further(classes, further) if further else None,
+            further_from=settings.trainer.epochs - (last or settings.trainer.epochs),
         )
         title = f"{settings.choices['loss']} {settings.choices['model']}"
         columns = self.engine.further.columns if self.engine.further else []
@@ -466,7 +480,8 @@ class Run:
         """A split as it is trained on or evaluated: patches, augmented, or whole."""
         split, own, seed = self._split(name), self.settings.dataset, self.settings.seed
         if name != "train":
-            return module.Images(split, weights, self.augmentation.evaluation, EVALUATION_STREAM)
+            drawn = self.augmentation.evaluation
+            return module.Images(split, weights, drawn, augment.EVALUATION_STREAM)
         draw = self.augmentation.train
         if own.patch is not None:
             patch = augment.Patch(own.patch, own.patch_foreground)
@@ -821,5 +836,6 @@ def quieten() -> None:
         ".*The `srun` command is available.*",
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*`training_step` returned `None`.*",
+        ".*`broadcast_buffers` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", pattern)

@@ -94,7 +94,8 @@ def _since_added(tree: dict[str, Any]) -> dict[str, Any]:
     if postprocess.get("_target_", UNCHANGED) != UNCHANGED:
         found["postprocess"] = postprocess
     if not tree["metrics"].get("further"):
-        found["metrics"] = {k: v for k, v in tree["metrics"].items() if k != "further"}
+        kept = {k: v for k, v in tree["metrics"].items() if not k.startswith("further")}
+        found["metrics"] = kept
     return found
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from seglab import config, experiment, store
+from seglab import config, experiment, record, store
 from seglab.data import check
 from seglab.metrics import areas, pairs
 from seglab.postprocess import ClosingLargest, Unchanged
@@ -109,6 +109,41 @@ def test_its_precision_is_that_of_the_stored_counts(evaluate, finished, tmp_path
     expected = (kept["tp"] / (kept["tp"] + kept["fp"])).to_numpy()
     assert len(found) == len(expected) == 9
     np.testing.assert_allclose(found["precision"], expected)
+
+
+def test_images_that_are_evaluated_as_crops_are_measured_as_the_same_crops(
+    evaluate, tiny, tmp_path
+):
+    crop = "{_target_: albumentations.RandomCrop, height: 32, width: 16}"
+    folder = experiment.run(tiny("dataset.width=64", f"augmentation.evaluation=[{crop}]"))
+    code, _, error = evaluate(folder, "--output", tmp_path / "images.csv")
+    assert code == 0, error
+    same_iou_as_stored(folder, pd.read_csv(tmp_path / "images.csv"))
+
+
+def test_a_run_on_volumes_is_measured_under_its_own_postprocess(evaluate, read, tmp_path):
+    root = trees.nifti(tmp_path / "scans")
+    overrides = ("model=vnet", "model.channels=4", "dataset.patch=[16,16,16]", "trainer.epochs=1")
+    settings = read(
+        "dataset=nifti", f"dataset.root='{root}'", "trainer=cpu", "logger=none",
+        "postprocess=closing_largest", "postprocess.components=1", *overrides,
+    )  # fmt: skip
+    folder = experiment.run(settings)
+    code, text, error = evaluate(folder, "--output", tmp_path / "images.csv")
+    assert code == 0, error
+    assert "; in mm\n" in text
+    same_iou_as_stored(folder, pd.read_csv(tmp_path / "images.csv"))
+
+
+def same_iou_as_stored(folder, found):
+    kept = pd.read_parquet(folder / "images.parquet")
+    kept = kept[(kept["checkpoint"] == "best") & (kept["split"] == "test")]
+    names = record.read_record(folder)["dataset"]["classes"]
+    kept = kept.assign(**{"class": [names[number] for number in kept["class"]]})
+    both = kept.merge(found, on=["image", "class"], validate="one_to_one")
+    assert len(both) == len(kept) == len(found)
+    assert both["tp"].sum() > 0
+    np.testing.assert_allclose(both["iou"], both["tp"] / both[["tp", "fp", "fn"]].sum(axis=1))
 
 
 @pytest.fixture

@@ -145,6 +145,15 @@ def test_each_epoch_of_a_run_draws_anew_and_an_evaluation_does_not(tiny, monkeyp
     assert {key for key in keys if not isinstance(key, tuple)} == set(range(5))
 
 
+def test_further_metrics_may_wait_for_the_last_epochs(tiny):
+    folder = experiment.run(tiny("metrics.further=[ba,mahd]", "metrics.further_last=1"))
+    found = pd.read_csv(folder / "epochs.csv").query("split == 'val'").set_index("epoch")
+    assert found["ba"].notna().to_dict() == {1: False, 2: True}
+    assert found["mahd"].isna()[1]
+    with pytest.raises(ConfigError, match=r"metrics\.further_last=0"):
+        tiny("metrics.further_last=0")
+
+
 def test_what_takes_nothing_new_keeps_its_name(tiny):
     tree = tiny().tree
     said = record.science(tree, {}, None, None)
@@ -209,6 +218,7 @@ def test_vnet_is_milletaris():
         (("model=vnet", "dataset.patch_overlap=1"), r"dataset\.patch_overlap=1"),
         (("model=vnet", "dataset.patches_per_volume=0"), r"patches_per_volume=0"),
         (("model=vnet", "trainer.batch_size=1"), "trainer.batch_size=1: each process would train"),
+        (("model=vnet", "trainer.devices=2"), r"trainer\.devices=2.*split val has 1 image"),
         (("model=vnet", "metrics.further=[auk]"), r"metrics\.further.*auk.*auc"),
     ],
 )

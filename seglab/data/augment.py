@@ -16,6 +16,7 @@ from seglab.data.preprocess import A  # the one place that imports it, without a
 from seglab.data.source import IGNORE
 from seglab.errors import ConfigError
 
+EVALUATION_STREAM = (0, 6)  # of what is drawn once for an evaluated image, whatever the seed
 Draw = Callable[..., tuple[np.ndarray, ...]]  # rng, image, mask, more masks -> the same, drawn
 
 
