@@ -14,7 +14,7 @@ from seglab.metrics import boundary_counts, region_counts
 from seglab.models import sizes
 from seglab.models.vnet import VNet
 from seglab.status import cells
-from tests.data.volume_trees import write_balls
+from tests.data import volume_trees
 from tests.test_training import Cut, assert_same_numbers
 
 TINY = (
@@ -33,7 +33,7 @@ SMALL = ("model=vnet", "model.channels=4")
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """Eight volumes of several sizes with two balls in each."""
-    return write_balls(tmp_path_factory.mktemp("volumes") / "Dataset001_Balls")
+    return volume_trees.balls(tmp_path_factory.mktemp("volumes") / "Dataset001_Balls")
 
 
 @pytest.fixture
@@ -88,6 +88,21 @@ def test_the_record_has_what_was_chosen_and_the_epochs_what_was_asked_for(finish
     assert epochs.loc["train", further].isna().all(axis=None)
     assert epochs.loc["val", ["ba", "auc", "ap", "accuracy"]].notna().all(axis=None)
     assert (finished / "figures" / "samples.png").exists()
+
+
+def test_a_network_learns_grey_and_white_matter_of_the_mni_template(read, tmp_path):
+    """One average of 152 brains, whose brightness nearly says the tissue: a smoke test."""
+    root = volume_trees.mni(tmp_path / "mni")
+    folder = experiment.run(
+        read(
+            *TINY, *SMALL, f"dataset.root='{root}'", "dataset.split_file=blocks.json",
+            "dataset.patch=[16,32,32]", "dataset.patches_per_volume=16", "dataset.patch_overlap=0",
+            "trainer.epochs=4", "trainer.max_steps=null", "loss=dice_focal", "optimizer.lr=0.01",
+        )
+    )  # fmt: skip
+    epochs = pd.read_csv(folder / "epochs.csv").query("split == 'val'")
+    assert epochs["dice"].max() > 0.6
+    assert record.read_record(folder)["dataset"]["classes"] == ["background", "grey", "white"]
 
 
 def test_a_run_on_drawn_patches_that_was_cut_ends_like_an_unbroken_one(balls, results, monkeypatch):

@@ -9,13 +9,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from seglab.config import DATASET_KEYS
 from seglab.data.preprocess import Preprocess
 from seglab.data.source import IGNORE, Source
 from seglab.ops import IGNORE as IGNORE_OF_OPS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in (CONFIGS / "dataset").glob("*.yaml"))
-NOT_THE_SOURCES = ("size", "pad", "mean", "std", "recipe")
 
 
 def composed(name, *overrides):
@@ -24,7 +24,7 @@ def composed(name, *overrides):
 
 
 def build(config) -> Source:
-    arguments = OmegaConf.masked_copy(config, [k for k in config if k not in NOT_THE_SOURCES])
+    arguments = OmegaConf.masked_copy(config, [k for k in config if k not in DATASET_KEYS])
     return instantiate(arguments)
 
 

@@ -1,5 +1,6 @@
 """Small folders that look like the real data sets. Everything in them is made up."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ from PIL import Image
 
 from seglab.data.celebamask_hq import CelebAMaskHQ
 from seglab.data.cityscapes import Cityscapes
+from tests.data.scene_trees import ade20k
+from tests.data.slide_trees import wsi
 
 CELEBA_SPLIT = {"counts": [20, 6, 4], "order": "index", "seed": None}
 # odd sets of parts: without skin, one part alone, all 18 names are never needed
@@ -169,6 +172,80 @@ def folder(root, images=10):
     return root
 
 
+NIFTI_CASES = ("anna_0", "anna_1", "ben_0", "carl_0", "dora_0", "dora_1", "emil_0", "fay_0")
+
+
+def scan(seed, channels=1):
+    """Channels and labels 0, 1, 2 of 10 x 12 x 6 voxels along R, A and S."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((10, 12, 6), np.uint8)
+    labels[2:6, 3:8, 1:5], labels[3:5, 9:11, 2:4] = 1, 2
+    image = rng.normal(100, 10, (*labels.shape, channels)) + 40 * labels[..., None]
+    image[:, :2] = 0  # around the head
+    return image.astype(np.float32), labels
+
+
+def save_nifti(path, array, affine, like=None):
+    """An array as a NIfTI file, with its folders; stored in the orientation `like`, if named."""
+    import nibabel
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(array, affine)
+    if like is not None:
+        image = image.as_reoriented(
+            nibabel.orientations.ornt_transform(
+                nibabel.io_orientation(affine), nibabel.orientations.axcodes2ornt(like)
+            )
+        )
+    nibabel.save(image, path)
+    return path
+
+
+def nifti(root, cases=NIFTI_CASES, channels=1, labels=("background", "a", "b"), part="Tr"):
+    """A folder as nnU-Net 2 has it, slices 3 mm apart, with what macOS leaves behind."""
+    for number, case in enumerate(cases):
+        image, mask = scan(number, channels)
+        for k in range(channels):
+            path = root / f"images{part}" / f"{case}_{k:04d}.nii.gz"
+            save_nifti(path, image[..., k], np.diag([1, 1, 3, 1]))
+            path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+        path = save_nifti(root / f"labels{part}" / f"{case}.nii.gz", mask, np.diag([1, 1, 3, 1]))
+        path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+    if part == "Tr":
+        about = {
+            "channel_names": {str(k): f"M{k}" for k in range(channels)},
+            "labels": {name: number for number, name in enumerate(labels)},
+            "numTraining": len(cases),
+            "file_ending": ".nii.gz",
+        }
+        (root / "dataset.json").write_text(json.dumps(about))
+    return root
+
+
+def decathlon(root, cases=NIFTI_CASES, channels=1):
+    """The same scans as the Decathlon has them: one file for all channels, and a list."""
+    rows = []
+    for number, case in enumerate(cases):
+        image, mask = scan(number, channels)
+        whole = image if channels > 1 else image[..., 0]
+        save_nifti(root / "imagesTr" / f"{case}.nii.gz", whole, np.diag([1, 1, 3, 1]))
+        save_nifti(root / "labelsTr" / f"{case}.nii.gz", mask, np.diag([1, 1, 3, 1]))
+        for name in (case, f"._{case}"):  # some lists name the hidden files, too
+            image, label = (f"./{kind}Tr/{name}.nii.gz" for kind in ("images", "labels"))
+            rows.append({"image": image, "label": label})
+        for kind in ("images", "labels"):
+            (root / f"{kind}Tr" / f"._{case}.nii.gz").write_bytes(b"Mac OS X")
+    about = {
+        "modality": {str(k): f"M{k}" for k in range(channels)},
+        "labels": {"0": "background", "1": "a", "2": "b"},
+        "numTraining": len(cases),
+        "training": rows,
+        "test": [],
+    }
+    (root / "dataset.json").write_text(json.dumps(about))
+    return root
+
+
 MAKERS = {
     "celebamask_hq": celebamask_hq,
     "cityscapes": cityscapes,
@@ -178,4 +255,8 @@ MAKERS = {
     "shenzhen": chest_xrays,
     "cxr": chest_xrays,
     "folder": folder,
+    "nifti": nifti,
+    "nifti_slices": nifti,
+    "ade20k": ade20k,
+    "wsi": wsi,
 }
