@@ -101,7 +101,7 @@ def test_a_network_learns_grey_and_white_matter_of_the_mni_template(read, tmp_pa
         )
     )  # fmt: skip
     epochs = pd.read_csv(folder / "epochs.csv").query("split == 'val'")
-    assert epochs["dice"].max() > 0.6
+    assert epochs["dice"].max() > 0.5
     assert record.read_record(folder)["dataset"]["classes"] == ["background", "grey", "white"]
 
 
