@@ -1,5 +1,7 @@
 """A run from its configuration to its record, in this process, on made images."""
 
+import contextlib
+import itertools
 import json
 import math
 import shutil
@@ -165,25 +167,31 @@ class Cut(Exception):
     """Something that ends a run in the middle."""
 
 
-@pytest.mark.parametrize("step", [0, 2, 4, 8])
-def test_a_run_that_was_cut_goes_on_and_ends_like_an_unbroken_one(tiny, results, monkeypatch, step):
-    """With dropout (DeepLabv3+), cut in the first, a middle and the last of 3 epochs of 3 steps."""
-    overrides = ("loss=dice_focal", "model=deeplabv3plus", "trainer.epochs=3")
-    whole = experiment.run(tiny(*overrides, f"results_dir='{results / 'whole'}'"))
-    untouched = Engine.training_step
-    taken = iter(range(100))
+@contextlib.contextmanager
+def cut_at(step, monkeypatch):
+    """What runs within is cut when its training step number `step` begins."""
+    untouched, taken = Engine.training_step, itertools.count()
 
     def cut(self, batch, batch_idx):
         if next(taken) == step:
             raise Cut
         return untouched(self, batch, batch_idx)
 
-    monkeypatch.setattr(Engine, "training_step", cut)
-    with pytest.raises(Cut):
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "training_step", cut)
+        with pytest.raises(Cut):
+            yield
+
+
+@pytest.mark.parametrize("step", [0, 2, 4, 8])
+def test_a_run_that_was_cut_goes_on_and_ends_like_an_unbroken_one(tiny, results, monkeypatch, step):
+    """With dropout (DeepLabv3+), cut in the first, a middle and the last of 3 epochs of 3 steps."""
+    overrides = ("loss=dice_focal", "model=deeplabv3plus", "trainer.epochs=3")
+    whole = experiment.run(tiny(*overrides, f"results_dir='{results / 'whole'}'"))
+    with cut_at(step, monkeypatch):
         experiment.run(tiny(*overrides))
     (draft,) = (p for p in (results / "drafts").iterdir() if p.is_dir())
     assert record.read_record(draft)["status"] == "failed"
-    monkeypatch.setattr(Engine, "training_step", untouched)
     resumed = experiment.run(tiny(*overrides))
     assert_same_numbers(resumed, whole)
 

@@ -8,14 +8,13 @@ import torch
 from seglab import config, experiment, inference, record, reload, samples
 from seglab.data import cache, check, module
 from seglab.data.preprocess import Preprocess
-from seglab.engine import Engine
 from seglab.errors import ConfigError
 from seglab.metrics import boundary_counts, region_counts
 from seglab.models import sizes
 from seglab.models.vnet import VNet
 from seglab.status import cells
 from tests.data import volume_trees
-from tests.test_training import Cut, assert_same_numbers
+from tests.test_training import assert_same_numbers, cut_at
 
 TINY = (
     "dataset=nifti",
@@ -108,17 +107,8 @@ def test_a_network_learns_grey_and_white_matter_of_the_mni_template(read, tmp_pa
 def test_a_run_on_drawn_patches_that_was_cut_ends_like_an_unbroken_one(balls, results, monkeypatch):
     overrides = (*SMALL, "augmentation=inplane_rotation", "data.workers=0")
     whole = experiment.run(balls(*overrides, "data.workers=2", f"results_dir='{results / 'w'}'"))
-    untouched, taken = Engine.training_step, iter(range(100))
-
-    def cut(self, batch, batch_idx):
-        if next(taken) == 2:
-            raise Cut
-        return untouched(self, batch, batch_idx)
-
-    monkeypatch.setattr(Engine, "training_step", cut)
-    with pytest.raises(Cut):
+    with cut_at(2, monkeypatch):
         experiment.run(balls(*overrides))
-    monkeypatch.setattr(Engine, "training_step", untouched)
     assert_same_numbers(experiment.run(balls(*overrides)), whole)
 
 
@@ -127,17 +117,8 @@ def test_images_that_are_drawn_anew_are_resumed_alike_too(tiny, results, monkeyp
     whole = experiment.run(tiny(*overrides, f"results_dir='{results / 'whole'}'"))
     plain = experiment.run(tiny("loss=shape_aware", f"results_dir='{results / 'plain'}'"))
     assert record.read_record(plain)["hash"] != record.read_record(whole)["hash"]
-    untouched, taken = Engine.training_step, iter(range(100))
-
-    def cut(self, batch, batch_idx):
-        if next(taken) == 4:
-            raise Cut
-        return untouched(self, batch, batch_idx)
-
-    monkeypatch.setattr(Engine, "training_step", cut)
-    with pytest.raises(Cut):
+    with cut_at(4, monkeypatch):
         experiment.run(tiny(*overrides))
-    monkeypatch.setattr(Engine, "training_step", untouched)
     assert_same_numbers(experiment.run(tiny(*overrides)), whole)
     with pytest.raises(AssertionError):
         assert_same_numbers(whole, plain)

@@ -2,7 +2,6 @@
 
 import colorsys
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seglab.data.layout import file_names, layout_error, root_folder
-from seglab.data.partition import partition
+from seglab.data.partition import grouping, partition
 from seglab.data.reading import FileFaults, read_labels, read_rgb, read_stencil, refuse_labels
 from seglab.data.source import IGNORE, Fault, Sample, Source
 from seglab.errors import ConfigError, DataError
@@ -64,17 +63,12 @@ class Folder(Source):
         self.zero_means_ignore, self.split = zero_means_ignore, dict(split)
         if zero_means_ignore and len(self.classes) == 1:
             raise ConfigError("dataset.zero_means_ignore=true: of one class, 0 is the background")
-        try:
-            self.group = None if group is None else re.compile(group)
-        except re.error as error:
-            raise ConfigError(f"dataset.group={group}: no regular expression: {error}") from None
-        if self.group is not None and self.group.groups != 1:
-            raise ConfigError(f"dataset.group={group}: needs one group in brackets: '^(.*)_'")
+        grouping(group)  # for its errors
+        self.group = group
 
     def options(self) -> dict[str, Any]:
         """What decides samples and pixels."""
-        group = None if self.group is None else self.group.pattern
-        how = {"split": self.split, "group": group} if self.table is None else {}
+        how = {"split": self.split, "group": self.group} if self.table is None else {}
         return {
             "classes": list(self.classes),
             "zero_means_ignore": self.zero_means_ignore,
@@ -136,7 +130,7 @@ class Folder(Source):
         }
         seed = int(self.split.get("seed", 0))
         shares = {key: value for key, value in self.split.items() if key != "seed"}
-        drawn = partition(paired, self._group_of, shares, seed)
+        drawn = partition(paired, grouping(self.group), shares, seed)
         return {split: [paired[name] for name in names] for split, names in drawn.items()}
 
     def _files(self, folder: str) -> dict[str, Path]:
@@ -161,14 +155,6 @@ class Folder(Source):
         """Where the mask should be: the check says that it is missing."""
         assert self.root is not None
         return self.root / self.masks / f"{stem}{self.mask_suffix}.png"
-
-    def _group_of(self, name: str) -> str:
-        if self.group is None:
-            return name
-        found = self.group.search(name)
-        if found is None:
-            raise DataError(f"dataset.group={self.group.pattern}: finds nothing in {name}")
-        return found[1]
 
     def _of_table(self) -> dict[str, list[Sample]]:
         assert self.root is not None
