@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import signal
-import sys
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,12 +35,11 @@ from seglab import (
     tracking,
 )
 from seglab.config import Settings
-from seglab.data import augment, cache, check, module, planes
-from seglab.data.check import Verdict
-from seglab.data.preprocess import Preprocess
+from seglab.console import say
 from seglab.data.source import Source
 from seglab.engine import Engine, Evaluation, seed_everything, stream
 from seglab.errors import ConfigError, RunError, UserError
+from seglab.feed import Data, Feed, open_data
 from seglab.ledger import Ledger, peak_memory
 from seglab.metrics.further import Further
 from seglab.metrics.meter import Meter
@@ -49,8 +47,6 @@ from seglab.models import sizes
 from seglab.models import smp as models
 from seglab.ops import IGNORE
 
-SMALL_BYTES = 1 << 30  # data.prepare=auto writes the arrays of a set up to this size by itself
-RESIDENT_SHARE = 0.3  # of the free GPU memory, for each split: the model needs the rest
 CHECKPOINTS = ("best", "last")
 
 
@@ -74,28 +70,6 @@ class Device:
     def on_gpu(self) -> bool:
         """Whether this is a GPU."""
         return self.kind == "cuda"
-
-
-@dataclass
-class Data:
-    """The splits of a run, open, and what is known of them."""
-
-    source: Source
-    splits: dict[str, Any]  # as they are used: evaluated ones cut to trainer.max_images
-    whole: dict[str, Any]  # as they are on disk
-    fingerprint: str
-    ignored: bool  # whether any pixel is labelled 255
-    shape: tuple[int, ...] | None  # (H, W) of every image; None: volumes of any size
-
-    @property
-    def volumes(self) -> bool:
-        """Whether the samples are volumes, which are trained on in patches."""
-        return self.shape is None
-
-    def pixels(self, name: str) -> int:
-        """Pixels of a whole split of images."""
-        assert self.shape is not None
-        return len(self.whole[name]) * math.prod(self.shape)
 
 
 def run(settings: Settings) -> Path:
@@ -180,85 +154,6 @@ def choose_device(settings: Settings) -> Device:
 def cpu_computes_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware; otherwise float32 is faster."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def open_data(settings: Settings, *, main: bool) -> Data:
-    """Opens every split of a data set that has no fault.
-
-    Errors: DataError for a missing or faulty data set; ConfigError for a batch that is too large.
-    """
-    source: Source = config.build(settings, "dataset")
-    preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
-    refuse_wrong_dimensions(settings, source)
-    verdict = check.require_clean(source, settings.cache_dir)
-    volumes = source.dimensions == 3
-    shape = None if volumes else cache.one_shape(source, preprocess, verdict)
-    if main:
-        prepare(settings, source, preprocess, verdict)
-    names = list(dict.fromkeys(("train", "val", source.test_split)))
-    splits = {
-        name: cache.open_split(source, preprocess, settings.cache_dir, verdict, name)
-        for name in names
-    }
-    if main:
-        listed = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-        extent = "volumes" if shape is None else f"{shape[0]} x {shape[1]} pixels"
-        say(f"{source.name}: {listed}; {extent}")
-        say(splits["train"].message())
-    limited = {
-        name: module.head(split, None if name == "train" else settings.trainer.max_images)
-        for name, split in splits.items()
-    }
-    refuse_idle_processes(settings, limited)
-    ignored = any(verdict.ignored.values()) or shape not in verdict.shapes
-    return Data(source, limited, splits, verdict.fingerprint, ignored, shape)
-
-
-def refuse_idle_processes(settings: Settings, splits: dict[str, Any]) -> None:
-    """Errors: ConfigError where an evaluated split has fewer images than there are processes."""
-    world = settings.trainer.world_size
-    for name, split in splits.items():
-        if name != "train" and len(split) < world:
-            raise ConfigError(
-                f"trainer.devices={settings.trainer.devices}, trainer.num_nodes="
-                f"{settings.trainer.num_nodes}: split {name} has {len(split)} image(s), and each "
-                f"of the {world} processes needs one. Take fewer devices, or more images."
-            )
-
-
-def refuse_wrong_dimensions(settings: Settings, source: Source) -> None:
-    """Errors: ConfigError where dataset.patch is given for images, or is not for volumes."""
-    patch = settings.dataset.patch
-    if source.dimensions == 3 and patch is None:
-        raise ConfigError(
-            f"dataset.patch: dataset={source.name} has volumes, which are trained on in patches. "
-            "Give their sides in voxels: dataset.patch=[64,128,128]."
-        )
-    if source.dimensions == 2 and patch is not None:
-        raise ConfigError(
-            f"dataset.patch={patch}: dataset={source.name} has images. For crops of them take an "
-            "augmentation."
-        )
-
-
-def prepare(settings: Settings, source: Source, preprocess: Preprocess, verdict: Verdict) -> None:
-    """Writes the arrays if they are wanted: data.prepare=yes, or auto and the set is small."""
-    if wants_preparing(settings, cache.bytes_needed(source, preprocess, verdict)):
-        try:
-            cache.prepare(source, preprocess, settings.cache_dir, verdict)
-        except RunError as error:  # another process is at it: the files do meanwhile
-            say(f"{error} Reading the files meanwhile.")
-
-
-def wants_preparing(settings: Settings, size_bytes: int) -> bool:
-    """data.prepare: yes, or auto and it is small."""
-    wanted = settings.data.prepare
-    return wanted == "yes" or (wanted == "auto" and size_bytes <= SMALL_BYTES)
-
-
-def local_rank() -> int:
-    """Which of this machine's processes this is, when several train together."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def identify(
@@ -382,8 +277,8 @@ class Run:
     def _build(self) -> None:
         settings, data, own = self.settings, self.data, self.settings.dataset
         classes, channels = data.source.num_classes, data.source.channels
-        self.augmentation = config.build(settings, "augmentation")
-        trained, evaluated = self._shapes()
+        self.feed = Feed(settings, data, on_gpu=self.device.on_gpu, main=self.main)
+        trained, evaluated = self.feed.trained, self.feed.evaluated
         seed_everything(stream(settings.seed, 0))
         network: nn.Module = config.build(settings, "model", classes=classes)
         for shape in dict.fromkeys((trained, evaluated)):
@@ -421,7 +316,8 @@ class Run:
         columns = self.engine.further.columns if self.engine.further else []
         self.ledger = Ledger(self.draft, ratios, self.mirror, title, columns, draws=self.main)
         self.trainer = make_trainer(settings, self.device, self.ledger)
-        self.loaders = self._loaders()
+        self.loaders = self.feed.loaders(loss)
+        self.ledger.resident_bytes = self.feed.resident_bytes
         self.record |= {
             **record.provenance(),
             "parameters": sum(p.numel() for p in network.parameters()),
@@ -433,132 +329,6 @@ class Run:
             files.write_text(
                 self.draft / "config.yaml", yaml.safe_dump(settings.tree, sort_keys=False)
             )
-
-    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of what the network sees in training and in an evaluation: (H, W), or (D, H, W).
-
-        Errors: ConfigError where the augmentation gives images of several sizes, or fails.
-        """
-        shapes = []
-        for part, name in (("train", "train"), ("evaluation", "val")):
-            images = self._images(name, None)
-            if self.data.volumes and part == "evaluation":
-                shapes.append(tuple(self.settings.dataset.patch))
-                continue
-            keys = [(epoch, 0) for epoch in range(3)] if part == "train" else [0]
-            try:
-                found = {tuple(images[key]["target"].shape) for key in keys}
-            except UserError:
-                raise
-            except Exception as error:  # whatever a step of a pipeline raises
-                raise self._faulty(part, str(error).splitlines()[0]) from error
-            if len(found) > 1:
-                raise self._faulty(part, f"it gives images of several sizes: {sorted(found)}")
-            shapes.append(found.pop())
-        return shapes[0], shapes[1]
-
-    def _faulty(self, part: str, why: str) -> ConfigError:
-        choice = self.settings.choices["augmentation"]
-        return ConfigError(f"configs/augmentation/{choice}.yaml: {part}: {why}")
-
-    def _place(self) -> torch.device:
-        on_gpu = self.device.on_gpu
-        return torch.device("cuda", local_rank()) if on_gpu else torch.device("cpu")
-
-    def _widths(self, name: str) -> np.ndarray:
-        """(N, R) pixels of the boundary bands of each image of an evaluated split."""
-        return np.array([self.meter.widths(shape) for shape in self._evaluated_shapes(name)])
-
-    def _evaluated_shapes(self, name: str) -> list[tuple[int, ...]]:
-        split = self.data.splits[name]
-        if self.data.volumes:
-            return [split[index][1].shape for index in range(len(split))]
-        shape = tuple(self._images(name, None)[0]["target"].shape)
-        return [shape] * len(split)
-
-    def _images(self, name: str, weights: module.Planes | None) -> module.Images:
-        """A split as it is trained on or evaluated: patches, augmented, or whole."""
-        split, own, seed = self._split(name), self.settings.dataset, self.settings.seed
-        if name != "train":
-            drawn = self.augmentation.evaluation
-            return module.Images(split, weights, drawn, augment.EVALUATION_STREAM)
-        draw = self.augmentation.train
-        if own.patch is not None:
-            patch = augment.Patch(own.patch, own.patch_foreground)
-            draw = augment.Chain(patch, draw) if draw else patch
-        return module.Images(split, weights, draw, (seed, 5))
-
-    def _split(self, name: str) -> Any:
-        split, own = self.data.splits[name], self.settings.dataset
-        if own.patch is None or name != "train":
-            return split
-        return module.Repeated(split, own.patches_per_volume)
-
-    def _loaders(self) -> dict[str, Any]:
-        settings, trainer = self.settings.trainer, self.trainer
-        assert trainer is not None
-        rank, world = rank_zero_only.rank, settings.world_size
-        workers = module.worker_count(
-            self.settings.data.workers, on_gpu=self.device.on_gpu, devices=settings.devices
-        )
-        place = self._place()
-        self.resident_bytes = 0
-        loaders: dict[str, Any] = {}
-        for name in self.data.splits:
-            images = self._images(name, self._planes(name))
-            if name == "train":
-                batches: Any = module.TrainBatches(
-                    len(images),
-                    settings.batch_size,
-                    self.settings.seed,
-                    rank,
-                    world,
-                    settings.max_steps,
-                )
-                batches = module.WithEpoch(batches) if images.draw else batches
-            else:
-                share = 1 if self.data.volumes else settings.batch_size // world
-                batches = module.EvaluationBatches(len(images), share, rank, world)
-            if self._stays_on_device(name, images, place):
-                loaders[name] = module.Resident(images, batches, place)
-                self.resident_bytes += loaders[name].nbytes if self.device.on_gpu else 0
-            else:
-                loaders[name] = module.loader(
-                    images,
-                    batches,
-                    workers,
-                    stream(self.settings.seed, 3, rank),
-                    pin=self.device.on_gpu,
-                )
-        self.ledger.resident_bytes = self.resident_bytes
-        return loaders
-
-    def _planes(self, name: str) -> module.Planes | None:
-        """The loss's weight of each pixel of a split, where the loss has such planes."""
-        make = getattr(self.engine.loss, "plane", None)
-        if make is None:
-            return None
-        split = self.data.whole[name]
-        key = record.plane_key(self.settings.tree["loss"])
-        if self.data.volumes or self._draws(name):
-            return planes.Drawn(self._split(name), make)
-        if self.main and wants_preparing(self.settings, 4 * self.data.pixels(name)):
-            planes.prepare(split, make, key)
-        return planes.of(split, make, key)
-
-    def _draws(self, name: str) -> bool:
-        drawn = self.augmentation.train if name == "train" else self.augmentation.evaluation
-        return drawn is not None
-
-    def _stays_on_device(self, name: str, images: module.Images, place: torch.device) -> bool:
-        """Volumes, of any size, and what is drawn anew in each epoch, come from a loader."""
-        wanted = self.settings.data.on_device
-        if self.data.volumes or (name == "train" and self._draws(name)):
-            return False
-        if wanted == "auto" and self.device.on_gpu:
-            free, _ = torch.cuda.mem_get_info(place)
-            return module.resident_bytes(images) <= RESIDENT_SHARE * free
-        return wanted == "yes"
 
     def _fit(self) -> None:
         assert self.trainer is not None
@@ -633,7 +403,7 @@ class Run:
             peak_memory_bytes=max(row["peak_memory_bytes"] for row in ledger.rows),
             peak_memory_share=max(row["peak_memory_share"] for row in ledger.rows),
             peak_memory_kind=memory["kind"],
-            data_on_device_bytes=self.resident_bytes,
+            data_on_device_bytes=self.feed.resident_bytes,
             tracker=self.mirror.state,
         )
         if not self.settings.keep_checkpoints:
@@ -646,15 +416,18 @@ class Run:
         self.folder.publish(instead_of=replaced)
         say(closing_words(self.record, self.folder.final))
 
+    def _widths(self, name: str) -> np.ndarray:
+        """(N, R) pixels of the boundary bands of each image of an evaluated split."""
+        return np.array([self.meter.widths(shape) for shape in self.feed.shapes(name)])
+
     def _picture(self) -> Path:
         """figures/samples.png: a fixed sample of the reported split under the best weights."""
         data, name = self.data, self.data.source.test_split
-        images = self._images(name, None)
-        place = self._place()
+        place = self.feed.place
         engine = self.engine.eval().to(place)
         with torch.no_grad():
             rows = samples.sample_rows(
-                images,
+                self.feed.images(name),
                 lambda image: engine.predict(image.to(place))[1],
                 lambda shape: self.meter.widths(shape)[0],
             )
@@ -815,13 +588,6 @@ def _in_plain_words(error: BaseException, settings: Settings) -> BaseException:
     if isinstance(error, OSError) and error.errno == 28:
         return RunError(f"the disk is full ({error.filename or settings.results_dir}).")
     return error
-
-
-def say(message: str) -> None:
-    """To the user, from the first process alone."""
-    if rank_zero_only.rank == 0:
-        sys.stderr.write(message + "\n")
-        sys.stderr.flush()
 
 
 def quieten() -> None:

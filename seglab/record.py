@@ -58,6 +58,7 @@ NUMBERS_COME_FROM = [
     "models",
     "engine.py",
     "experiment.py",
+    "feed.py",
     "inference.py",
     "postprocess.py",
 ]

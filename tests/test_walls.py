@@ -40,6 +40,8 @@ MAY_IMPORT = {
     "status": {"config", "data", "errors", "experiment", "files", "record"},
     "conformance": {"ops"},
     "postprocess": {"errors"},
+    "console": set(),
+    "feed": {"config", "console", "data", "engine", "errors", "record"},
     "inference": {"errors"},
     "samples": {"data", "figures", "metrics", "ops"},
     "reload": {"checkpoint", "config", "errors", "inference", "ops"},
