@@ -405,7 +405,9 @@ def _typed(section: str, schema: type, values: Any) -> Any:
             known = list(schema.__dataclass_fields__)
             hint = _did_you_mean(str(error.key), known)
             raise ConfigError(f"{key}: there is no such key. {hint}") from None
-        raise ConfigError(f"{key}={value}: {str(error).splitlines()[0]}.") from None
+        if "ListConfig" in str(error):
+            raise ConfigError(f"{key}={value}: must be a list: {key}=[{value}].") from None
+        raise ConfigError(f"{key}={value}: {str(error).splitlines()[0].rstrip('.')}.") from None
 
 
 def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:
@@ -465,7 +467,7 @@ def build(settings: Settings, room: str, **arguments: Any) -> Any:
     node = dict(settings.tree[room])
     if room == "dataset":
         node = {key: value for key, value in node.items() if key not in DATASET_KEYS}
-    file = f"configs/{room}/{settings.choices.get(room, '?')}.yaml"
+    file = file_of(settings, room)
     if "_target_" not in node:
         raise ConfigError(f"{file}: has no _target_, so nothing can be built from it.")
     try:
@@ -475,6 +477,24 @@ def build(settings: Settings, room: str, **arguments: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from None
         raise ConfigError(f"{file}: cannot build {room}: {_without_path(cause)}") from error
+
+
+def file_of(settings: Settings, room: str) -> str:
+    """What a message calls a choice: the file, or where it came by --config-dir, group=choice."""
+    choice = settings.choices.get(room, "?")
+    ours = (CONFIGS / room / f"{choice}.yaml").exists()
+    return f"configs/{room}/{choice}.yaml" if ours else f"{room}={choice}"
+
+
+def numbers_of(settings: Settings, room: str) -> str:
+    """' (lr=abc, ...)': the plain values of a section, for a message; '' where there are none."""
+    plain = (int, float, str, bool)
+    said = [
+        f"{room}.{key}={value}"
+        for key, value in settings.tree[room].items()
+        if isinstance(value, plain) and key != "_target_"
+    ]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -139,9 +139,16 @@ def choose_device(settings: Settings) -> Device:
             f"trainer.devices={trainer.devices}: this machine shows {available} GPU(s). "
             f"Take trainer.devices={available}."
         )
-    precision = trainer.precision
+    precision, volumes = trainer.precision, settings.dataset.patch is not None
     if precision == "auto":
-        precision = "16-mixed" if on_gpu else "bf16-mixed" if cpu_computes_bf16() else "32"
+        halves = cpu_computes_bf16() and not volumes
+        precision = "16-mixed" if on_gpu else "bf16-mixed" if halves else "32"
+    if precision == "bf16-mixed" and not on_gpu and volumes:
+        raise ConfigError(
+            "trainer.precision=bf16-mixed: on a CPU, PyTorch's three-dimensional convolutions give "
+            "other gradients in bfloat16 each time, and some are not finite. "
+            "Take trainer.precision=32."
+        )
     if precision == "16-mixed" and not on_gpu:
         raise ConfigError(
             "trainer.precision=16-mixed: half precision needs a GPU. "
@@ -281,6 +288,7 @@ class Run:
         trained, evaluated = self.feed.trained, self.feed.evaluated
         seed_everything(stream(settings.seed, 0))
         network: nn.Module = config.build(settings, "model", classes=classes)
+        refuse_wrong_network(settings, network, data.source)
         for shape in dict.fromkeys((trained, evaluated)):
             sizes.check_size(network, shape, classes, channels)
         share = settings.trainer.batch_size // settings.trainer.world_size
@@ -448,6 +456,28 @@ class Run:
 # ---------------------------------------------------------------- pieces
 
 
+def refuse_wrong_network(settings: Settings, network: nn.Module, source: Source) -> None:
+    """Errors: ConfigError where a network of images is given volumes, or the other way round."""
+    kinds = [type(layer) for layer in network.modules()]
+    model, name = settings.choices["model"], settings.choices["dataset"]
+    if source.dimensions == 3 and nn.Conv2d in kinds:
+        raise ConfigError(
+            f"model={model} is for images, and dataset={name} has volumes. Take model=vnet, or "
+            "their slices (dataset=nifti_slices)."
+        )
+    if source.dimensions == 2 and nn.Conv3d in kinds:
+        raise ConfigError(
+            f"model={model} is for volumes, and dataset={name} has images. Take model=unet, for "
+            "instance."
+        )
+    taken = getattr(network, "in_channels", source.channels)
+    if taken != source.channels:
+        raise ConfigError(
+            f"model.in_channels={taken}: the samples of dataset={name} have {source.channels} "
+            f"channel(s). Set model.in_channels={source.channels}."
+        )
+
+
 def try_out(settings: Settings, loss: nn.Module, make_optimizer: Any, data: Data) -> None:
     """One tiny step, because a wrong value often shows only when it is used.
 
@@ -469,8 +499,10 @@ def try_out(settings: Settings, loss: nn.Module, make_optimizer: Any, data: Data
             action()
         except Exception as error:  # whatever a loss or an optimizer raises
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            file = f"configs/{room}/{settings.choices[room]}.yaml"
-            raise ConfigError(f"{file}: the {room} fails on a tiny batch: {reason}") from error
+            file, said = config.file_of(settings, room), config.numbers_of(settings, room)
+            raise ConfigError(
+                f"{file}: the {room} fails on a tiny batch{said}: {reason}"
+            ) from error
 
 
 def _step(loss: nn.Module, logits: nn.Parameter, target: torch.Tensor) -> None:
@@ -485,7 +517,7 @@ def _step(loss: nn.Module, logits: nn.Parameter, target: torch.Tensor) -> None:
     if logits.grad.movedim(1, -1)[target == IGNORE].any():
         raise ValueError(
             f"pixels labelled {IGNORE} are ignored, and this loss learns from them. "
-            f"If it knows an ignore_index, set it to {IGNORE}."
+            f"If it knows an ignore_index, set it to {IGNORE}; else take data without such pixels."
         )
 
 

@@ -73,8 +73,46 @@ def open_data(settings: Settings, *, main: bool) -> Data:
         for name, split in splits.items()
     }
     refuse_idle_processes(settings, limited)
+    if main:
+        look_at_classes(source, verdict)
+        look_at_patches(settings, verdict)
     ignored = any(verdict.ignored.values()) or shape not in verdict.shapes
     return Data(source, limited, splits, verdict.fingerprint, ignored, shape)
+
+
+def look_at_classes(source: Source, verdict: Verdict) -> None:
+    """Says which classes occur in no training mask.
+
+    Errors: ConfigError where none of several does but the first, though other pixels are ignored.
+    """
+    pixels = verdict.histogram["train"]
+    absent = [name for name, count in zip(source.classes, pixels, strict=False) if not count]
+    if source.num_classes == 1 or not absent:
+        return
+    if not any(pixels[1:]) and verdict.ignored["train"]:
+        raise ConfigError(
+            f"dataset.classes={list(source.classes)}: the training masks hold only 0 and 255, and "
+            "255 is ignored where there are several classes. If 255 is the foreground, give one "
+            "name: dataset.classes=[foreground]."
+        )
+    shown = ", ".join(absent[:5]) + ", ..." * (len(absent) > 5)
+    say(
+        f"Warning: {len(absent)} of {source.num_classes} classes occur in no training mask: {shown}"
+    )
+
+
+def look_at_patches(settings: Settings, verdict: Verdict) -> None:
+    """Says where a patch is larger than every volume along an axis."""
+    patch = settings.dataset.patch
+    if patch is None:
+        return
+    largest = [max(sides) for sides in zip(*verdict.shapes, strict=True)]
+    if any(side > most for side, most in zip(patch, largest, strict=True)):
+        share = math.prod(map(min, patch, largest)) / math.prod(patch)
+        say(
+            f"Warning: dataset.patch={patch} reaches beyond every volume (the largest sides are "
+            f"{largest}): at least {1 - share:.0%} of each patch is padding. Take a smaller one."
+        )
 
 
 def refuse_idle_processes(settings: Settings, splits: dict[str, Any]) -> None:
@@ -242,8 +280,7 @@ class Feed:
         images = self.images(name)
         few = range(min(3, len(images)))
         keys: list[Any] = [(epoch, 0) for epoch in range(3)] if part == "train" else list(few)
-        choice = self.settings.choices["augmentation"]
-        where = f"configs/augmentation/{choice}.yaml: {part}"
+        where = f"{config.file_of(self.settings, 'augmentation')}: {part}"
         try:
             found = {tuple(images[key]["target"].shape) for key in keys}
         except UserError:

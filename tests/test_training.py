@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from seglab import checkpoint, experiment, record, reload, store
 from seglab.data.shapes import Shapes
 from seglab.engine import Engine
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.metrics import boundary_counts, region_counts
+from tests.data import trees
+from tests.data.trees import save
 
 TIMES = ("seconds", "images_per_second", "peak_memory_bytes", "peak_memory_share")
 FILES = {
@@ -432,3 +435,31 @@ def test_a_record_holds_no_nan(tmp_path):
         "a": [None, 1.0],
         "b": {"c": None},
     }
+
+
+def test_classes_that_no_training_mask_has_are_named(tmp_path, read, capfd):
+    """Masks of 0 and 255 are binary; with several classes, all of their foreground is ignored."""
+    root = trees.folder(tmp_path / "own")
+    told = ("dataset=folder", f"dataset.root='{root}'", "dataset.size=32", "dataset.pad=square")
+    with pytest.raises(ConfigError, match=r"hold only 0 and 255.*dataset\.classes=\[foreground\]"):
+        experiment.open_data(read(*told, "dataset.classes=[a,b]"), main=True)
+    with pytest.raises(ConfigError, match=r"dataset\.classes=cell: must be a list: \[cell\]"):
+        experiment.open_data(read(*told, "dataset.classes=cell"), main=True)
+    capfd.readouterr()
+    experiment.open_data(read(*told, "dataset.classes=[cell]"), main=True)
+    assert "Warning" not in capfd.readouterr().err
+    for mask in (root / "masks").iterdir():
+        save(mask, np.asarray(Image.open(mask)) // 255)
+    experiment.open_data(read(*told, "dataset.classes=[a,b,c]"), main=True)
+    assert "Warning: 1 of 3 classes occur in no training mask: c" in capfd.readouterr().err
+
+
+def test_a_choice_from_elsewhere_is_not_called_one_of_ours(tiny, read):
+    with pytest.raises(ConfigError, match=r"configs/optimizer/adamw\.yaml.*optimizer\.lr=abc"):
+        experiment.run(tiny("optimizer.lr=abc"))
+    settings = tiny("optimizer.lr=abc")
+    settings.choices["optimizer"] = "theirs"
+    with pytest.raises(ConfigError, match=r"^optimizer=theirs: the optimizer fails"):
+        experiment.run(settings)
+    with pytest.raises(ConfigError, match=r"metrics\.further=ba: must be a list: .*=\[ba\]"):
+        read("metrics.further=ba")

@@ -202,12 +202,14 @@ def test_vnet_is_milletaris():
     ("overrides", "words"),
     [
         (("model=vnet", "dataset.patch=[20,16,16]"), r"20 x 16 x 16 voxels.*16 x 16 x 16"),
-        (("model=unet", "encoder.weights=null"), r"16 x 16 x 16 voxels.*another model"),
+        (("model=unet", "encoder.weights=null"), r"model=unet is for images.*model=vnet"),
         (
             ("model=vnet", "model.in_channels=3"),
             r"model\.in_channels=3: must divide model\.channels=16",
         ),
-        (("model=vnet", "model.in_channels=2"), r"volumes of 1 channel.*model\.in_channels"),
+        (("model=vnet", "model.in_channels=2"), r"in_channels=2: .*Set model\.in_channels=1"),
+        (("model=vnet", "model.channels=abc"), r"model\.channels=abc: must be a whole number"),
+        (("model=vnet", "trainer.precision=bf16-mixed"), r"bf16-mixed: on a CPU.*precision=32"),
         (("model=vnet", "dataset.patch=null"), r"dataset\.patch:.*dataset\.patch=\["),
         (("model=vnet", "dataset.patch=[16,16]"), r"dataset\.patch=\[16, 16\]: must be three"),
         (("model=vnet", "dataset.patch_foreground=2"), r"dataset\.patch_foreground=2"),
@@ -241,6 +243,28 @@ def test_a_forecast_counts_the_patches_of_an_epoch(balls, tree, results):
     lines = cells.command_lines([*line, "trainer.max_steps=null", "dataset.patches_per_volume=3"])
     (cell,) = cells.grid(lines, cells.read(lines))
     assert cell.images == {"train": 14, "val": 1, "test": 2}  # 5 volumes, 15 patches, batches of 2
+
+
+def test_volumes_on_a_cpu_are_trained_in_single_precision(balls, tiny, monkeypatch):
+    """PyTorch's conv3d in bfloat16 gives other gradients in each call on a CPU that has it."""
+    monkeypatch.setattr(experiment, "cpu_computes_bf16", lambda: True)
+    assert experiment.choose_device(balls("trainer.precision=auto")).precision == "32"
+    assert experiment.choose_device(tiny("trainer.precision=auto")).precision == "bf16-mixed"
+
+
+def test_a_patch_beyond_every_volume_is_said(balls, capfd):
+    experiment.open_data(balls("dataset.patch=[16,48,16]"), main=True)
+    said = capfd.readouterr().err
+    assert "dataset.patch=[16, 48, 16] reaches beyond every volume" in said
+    assert "[19, 24, 31]" in said
+    assert "at least 50% of each patch is padding" in said
+    experiment.open_data(balls(), main=True)
+    assert "Warning" not in capfd.readouterr().err
+
+
+def test_images_for_a_network_of_volumes_are_refused(tiny):
+    with pytest.raises(ConfigError, match=r"model=vnet is for volumes, and dataset=shapes has im"):
+        experiment.run(tiny("model=vnet", "encoder=none"))
 
 
 def test_a_volume_is_shown_by_its_fullest_slice():

@@ -55,6 +55,8 @@ class Folder(Source):
         group: str | None,
     ) -> None:
         self.root = root_folder(self.name, root, TREE)
+        if isinstance(classes, str):
+            raise ConfigError(f"dataset.classes={classes}: must be a list: [{classes}]")
         if not classes or not all(isinstance(name, str) for name in classes):
             raise ConfigError(f"dataset.classes={list(classes)}: must be names, such as [nucleus]")
         self.classes = tuple(classes)

@@ -43,8 +43,8 @@ def partition(
     empty = [split for split, kept in found.items() if not kept]
     if empty and total:
         raise ConfigError(
-            f"dataset.split={dict(shares)}: {total} images in {len(members)} groups leave nothing "
-            f"for {', '.join(empty)}"
+            f"dataset.split={dict(shares)}: {total} in {len(members)} groups leave nothing for "
+            f"{', '.join(empty)}. Give larger shares: dataset.split.{empty[0]}=0.25"
         )
     return {split: sorted(kept) for split, kept in found.items()}
 

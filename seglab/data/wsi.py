@@ -90,6 +90,8 @@ class WholeSlides(Source):
         evaluate_positives_only: bool,  # noqa: FBT001
     ) -> None:
         self.root = root_folder(self.name, root, TREE)
+        if isinstance(classes, str):
+            raise ConfigError(f"dataset.classes={classes}: must be a list: [{classes}]")
         if not classes or not all(isinstance(name, str) for name in classes):
             raise ConfigError(f"dataset.classes={list(classes)}: must be names, such as [tumour]")
         self.classes, self.colours = tuple(classes), colours(len(classes))
@@ -240,6 +242,12 @@ class WholeSlides(Source):
         """The windows of a slide. Errors: FileFaults where it cannot be read or has no tissue."""
         slide = open_slide(entry.files[0])
         seen = self._view(slide)
+        if self.window > 2 * max(seen.rows, seen.columns):
+            wrong = (
+                f"{seen.rows} x {seen.columns} pixels, so that dataset.window={self.window} would "
+                "be padding for the most part. Take a smaller window"
+            )
+            raise FileFaults([(entry.files[0], wrong)])
         tops, lefts = (
             window_starts(length, self.window, self.stride)
             if split == "train"

@@ -53,7 +53,10 @@ class VNet(nn.Module):
     ) -> None:
         super().__init__()
         refuse_encoder(encoder)
-        if in_channels < 1 or channels % in_channels:
+        for key, value in (("in_channels", in_channels), ("channels", channels)):
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"model.{key}={value}: must be a whole number from 1.")
+        if channels % in_channels:
             raise ConfigError(
                 f"model.in_channels={in_channels}: must divide model.channels={channels}, because "
                 "V-Net adds the volume to the channels of its first stage."
@@ -62,6 +65,7 @@ class VNet(nn.Module):
             from monai.networks.nets.vnet import DownTransition, InputTransition, UpTransition
         except ImportError:
             raise ConfigError("model=vnet needs MONAI: pip install -e '.[volumes]'") from None
+        self.in_channels = in_channels
         widths = [channels * 2**level for level in range(HALVINGS + 1)]
         deep = [None, None, dropout or None, dropout or None]
         self.first = InputTransition(3, in_channels, channels, activation)

@@ -58,6 +58,7 @@ def _sheet(
     strings: dict[tuple[str, ...], dict[str, str]],
     measured: Measured,
 ) -> Sheet:
+    losses = losses_of(halves, model, encoder, measured)
     cells = {}
     columns = {}
     tested: dict[str, list[marks.Column]] = {dataset: [] for dataset in halves}
@@ -65,7 +66,7 @@ def _sheet(
         seeds = measured.seeds(dataset) if seed is None else [seed]
         group = {
             loss: [Cellname(dataset, model, encoder, loss, each) for each in seeds]
-            for loss in LOSSES
+            for loss in losses
         }
         for metric in metrics:
             column = f"{dataset}:{metric}"
@@ -74,7 +75,9 @@ def _sheet(
             if metric in marks.METRICS:
                 tested[dataset].append(marks.column(group, split, metric, measured))
                 told = tested[dataset][-1].told
-            for loss in LOSSES:
+            for loss in losses:
+                if metric == "superiority_biou" and loss not in LOSSES:
+                    continue  # a share of the epochs of the six
                 run = Cellname(dataset, model, encoder, loss, seed or 0)
                 all_seeds = measured.over_seeds(run, split, metric)
                 if seed is None:
@@ -99,7 +102,7 @@ def _sheet(
         name=name,
         title=title + ".",
         corner="Loss Functions",
-        rows=LOSSES,
+        rows=losses,
         columns=columns,
         cells=cells,
         heads=[[(names[d], len(metrics)) for d, (_, metrics) in halves.items()]],
@@ -110,6 +113,17 @@ def _sheet(
         marks=marks.sentences(tested),
         command=command(halves, f"model={model} encoder={encoder}", seed),
     )
+
+
+def losses_of(halves: Halves, model: str, encoder: str, measured: Measured) -> dict[str, str]:
+    """The six of the thesis; of other data sets also what else this network ran with."""
+    ran = {
+        name.loss
+        for name in measured.scores
+        if name.dataset in set(halves) - set(DATASETS)
+        and (name.model, name.encoder, name.fold) == (model, encoder, None)
+    }
+    return LOSSES | {loss: loss for loss in sorted(ran - set(LOSSES))}
 
 
 def facts(halves: Halves, seed: int | None, measured: Measured) -> list[str]:
@@ -143,7 +157,8 @@ def command(halves: Halves, choices: str, seed: int | None) -> str:
         ]
     else:
         lines = [f"python train.py -m dataset={d} {choices} loss={losses}" for d in halves]
-    return "; ".join(f"`{line}`" for line in lines)
+    said = "; ".join(f"`{line}`" for line in lines)
+    return said if set(halves) <= set(DATASETS) else f"{said}, and what else those runs were given."
 
 
 def wins_sheet(published: Published, grid: list[Sheet], measured: Measured) -> Sheet:
@@ -170,13 +185,14 @@ def _wins(
     measured: Measured,
 ) -> Sheet:
     best = [winners(sheet.cells) for sheet in grid]
+    losses = {loss: shown for sheet in grid for loss, shown in sheet.rows.items()}
     cells, columns = {}, {}
     for dataset, (_, metrics) in halves.items():
         for metric in metrics:
             column = f"{dataset}:{metric}"
             columns[column] = METRICS[metric]
             decided = sum(any(key[1] == column for key in found) for found in best)
-            for loss in LOSSES:
+            for loss in losses:
                 row = strings.get((loss, dataset, metric), {})
                 wins = sum((loss, column) in found for found in best)
                 cells[loss, column] = Cell(
@@ -191,7 +207,7 @@ def _wins(
         name=name,
         title=title,
         corner="Loss Functions",
-        rows=LOSSES,
+        rows=losses,
         columns=columns,
         cells=cells,
         heads=[[(names[d], len(metrics)) for d, (_, metrics) in halves.items()]],

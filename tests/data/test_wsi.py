@@ -613,3 +613,16 @@ def test_without_the_packages_the_extra_is_named(tmp_path, monkeypatch, package)
 def test_what_does_not_fit_together_is_refused(tmp_path, changed, match):
     with pytest.raises(ConfigError, match=match):
         own(tmp_path, **changed)
+
+
+def test_a_window_that_would_be_padding_for_the_most_part_is_a_fault(tmp_path):
+    root = trees.wsi(tmp_path / "slides")
+    faults = own(root, window=1600, stride=1600).layout_faults()
+    assert faults
+    assert all("640 x 768 pixels, so that dataset.window=1600 would" in str(f) for f in faults)
+    assert not own(root, window=1000, stride=1000).layout_faults()
+
+
+def test_a_class_without_its_brackets_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"dataset\.classes=tumour: must be a list: \[tumour\]"):
+        own(trees.wsi(tmp_path / "slides"), classes="tumour")

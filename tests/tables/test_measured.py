@@ -177,3 +177,20 @@ def test_the_order_of_runs_and_of_rows_changes_nothing(tmp_path):
         for found in (sheets(tmp_path / "one"), sheets(tmp_path / "two", order=3))
     ]
     assert texts[0] == texts[1]
+
+
+def test_a_loss_of_ones_own_stands_beside_the_six_on_other_data(tmp_path):
+    group(tmp_path)
+    make_run(tmp_path, loss="mine", biou=0.6, curve=(0.1, 0.2, 0.3))
+    found = sheets(tmp_path)
+    shown = found["nuclei_4.1"].show("measured")
+    assert list(found["nuclei_4.1"].rows) == [*LOSSES, "mine"]
+    assert shown["mine", "nuclei:biou"].bold
+    assert ("mine", "nuclei:superiority_biou") not in shown
+    assert "| mine |" in render.markdown(found["nuclei_4.1"])
+    assert "mine" in render.latex(found["nuclei_4.1"])
+    assert "mine" in render.tidy_csv(found["nuclei_4.1"])
+    wins = found["nuclei_4.7"].show("measured")
+    assert wins["mine", "nuclei:biou"].text == "1"
+    assert wins["dist", "nuclei:biou"].text == "0"
+    assert all("mine" not in found[name].rows for name in ("4.1", "4.7"))
