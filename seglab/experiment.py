@@ -85,6 +85,7 @@ def run(settings: Settings) -> Path:
     with watch.phase("setup"):
         device = choose_device(settings)
         record.check_writable(settings.results_dir)
+        look_first(settings)
         data = open_data(settings, main=main)
         science, folder = identify(settings, device, data.fingerprint)
     done = finished_before(settings, science, folder)
@@ -122,6 +123,16 @@ def finished_before(
     else:
         say(f"{found.name} is finished: {found}\n(rerun=true does it again)")
     return found
+
+
+def look_first(settings: Settings) -> None:
+    """Builds what needs no data, so that its mistakes are told before the data is read.
+
+    Errors: ConfigError.
+    """
+    for room in ("augmentation", "postprocess", "loss"):
+        config.build(settings, room)
+    Further(1, settings.metrics.further)
 
 
 def choose_device(settings: Settings) -> Device:

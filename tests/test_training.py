@@ -454,6 +454,24 @@ def test_classes_that_no_training_mask_has_are_named(tmp_path, read, capfd):
     assert "Warning: 1 of 3 classes occur in no training mask: c" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "metrics.further=[foo]",
+        "loss.distance=manhattan",
+        "augmentation.train=[{_target_: albumentations.Rotate}]",
+        "+postprocess.radius=1",
+    ],
+)
+def test_a_mistake_that_needs_no_data_is_told_before_any_is_read(
+    tiny, results, monkeypatch, override
+):
+    monkeypatch.setattr(experiment, "open_data", None)
+    with pytest.raises(ConfigError, match=override.lstrip("+").split(".")[0]):
+        experiment.run(tiny("loss=dist", override))
+    assert not list(results.glob("drafts/*"))
+
+
 def test_a_choice_from_elsewhere_is_not_called_one_of_ours(tiny, read):
     with pytest.raises(ConfigError, match=r"configs/optimizer/adamw\.yaml.*optimizer\.lr=abc"):
         experiment.run(tiny("optimizer.lr=abc"))
