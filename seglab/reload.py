@@ -4,7 +4,9 @@ Nothing is downloaded and no code of the run is executed: the weights are safete
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,8 @@ class FinishedRun:
         """
         own = self.settings.dataset
         if own.patch is not None:
-            infer = inference.sliding_window(own.patch, own.patch_overlap)
             with torch.inference_mode():
-                return infer(image, self.network)
+                return self._infer(image, self.network)
         mean = torch.tensor(own.mean).view(1, -1, 1, 1)
         std = torch.tensor(own.std).view(1, -1, 1, 1)
         with torch.inference_mode():
@@ -49,7 +50,16 @@ class FinishedRun:
 
     def finished(self, labels: Tensor) -> Tensor:
         """(B, H, W) int64 labels of the network -> those that the run counts."""
-        return config.build(self.settings, "postprocess")(labels)
+        return self._postprocess(labels)
+
+    @cached_property
+    def _infer(self) -> Callable[[Tensor, nn.Module], Tensor]:
+        own = self.settings.dataset
+        return inference.sliding_window(own.patch, own.patch_overlap)
+
+    @cached_property
+    def _postprocess(self) -> Callable[[Tensor], Tensor]:
+        return config.build(self.settings, "postprocess")
 
     def probabilities(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 RGB -> (B, C, H, W): sigmoid for C = 1, softmax else."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from seglab.data.layout import file_names, layout_error, root_folder
+from seglab.data.layout import file_names, files_by_stem, root_folder
 from seglab.data.partition import grouping, partition
-from seglab.data.reading import FileFaults, read_labels, read_rgb, read_stencil, refuse_labels
+from seglab.data.reading import read_labels, read_rgb, read_stencil, refuse_labels
 from seglab.data.source import IGNORE, Fault, Sample, Source
 from seglab.errors import ConfigError, DataError
 
@@ -55,16 +55,10 @@ class Folder(Source):
         group: str | None,
     ) -> None:
         self.root = root_folder(self.name, root, TREE)
-        if isinstance(classes, str):
-            raise ConfigError(f"dataset.classes={classes}: must be a list: [{classes}]")
-        if not classes or not all(isinstance(name, str) for name in classes):
-            raise ConfigError(f"dataset.classes={list(classes)}: must be names, such as [nucleus]")
-        self.classes = tuple(classes)
+        self.classes = class_names(classes, "nucleus", zero_means_ignore=zero_means_ignore)
         self.colours = colours(len(self.classes))
         self.images, self.masks, self.mask_suffix, self.table = images, masks, mask_suffix, table
         self.zero_means_ignore, self.split = zero_means_ignore, dict(split)
-        if zero_means_ignore and len(self.classes) == 1:
-            raise ConfigError("dataset.zero_means_ignore=true: of one class, 0 is the background")
         grouping(group)  # for its errors
         self.group = group
 
@@ -137,21 +131,9 @@ class Folder(Source):
 
     def _files(self, folder: str) -> dict[str, Path]:
         assert self.root is not None
-        place = self.root / folder
-        if not place.is_dir():
-            raise layout_error(self.name, self.root, TREE, f"no folder {folder}")
-        found: dict[str, Path] = {}
-        for name in file_names(place):
-            path = place / name
-            if path.suffix.lower() in SUFFIXES:
-                if path.stem in found:
-                    both = f"{found[path.stem].name} and {name}"
-                    raise FileFaults([(path, f"two files of one name: {both}")])
-                found[path.stem] = path
-        if not found:
-            wrong = f"no image in {folder} ({', '.join(SUFFIXES)})"
-            raise layout_error(self.name, self.root, TREE, wrong)
-        return found
+        return files_by_stem(
+            self.name, self.root, folder, SUFFIXES, TREE, "image", skip_folders=False
+        )
 
     def _wanted(self, stem: str) -> Path:
         """Where the mask should be: the check says that it is missing."""
@@ -179,6 +161,22 @@ class Folder(Source):
             files = self.root / row["image"], self.root / row["mask"]
             found[row["split"]].append(Sample(Path(row["image"]).with_suffix("").as_posix(), files))
         return found
+
+
+def class_names(
+    classes: Sequence[str], example: str, *, zero_means_ignore: bool
+) -> tuple[str, ...]:
+    """`dataset.classes` of a user's own data.
+
+    Errors: ConfigError for other than a list of names, and for zero_means_ignore with one class.
+    """
+    if isinstance(classes, str):
+        raise ConfigError(f"dataset.classes={classes}: must be a list: [{classes}]")
+    if not classes or not all(isinstance(name, str) for name in classes):
+        raise ConfigError(f"dataset.classes={list(classes)}: must be names, such as [{example}]")
+    if zero_means_ignore and len(classes) == 1:
+        raise ConfigError("dataset.zero_means_ignore=true: of one class, 0 is the background")
+    return tuple(classes)
 
 
 def colours(count: int) -> tuple[tuple[int, int, int], ...]:

@@ -2,8 +2,10 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from seglab.data.reading import FileFaults
 from seglab.errors import DataError
 
 _CLUTTER = re.compile(r"\..*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
@@ -38,6 +40,41 @@ def file_names(folder: Path) -> list[str]:
     """Names in a folder, sorted, without hidden files and what desktops leave behind."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if not _CLUTTER.fullmatch(entry.name))
+
+
+def files_by_stem(
+    name: str,
+    root: Path,
+    folder: str,
+    suffixes: Sequence[str],
+    tree: str,
+    what: str,
+    *,
+    skip_folders: bool,
+) -> dict[str, Path]:
+    """Name without suffix -> file, of the files in root/folder with one of the suffixes.
+
+    Args:
+        what: they are called in the error where there are none.
+        skip_folders: whose names end as a file's; else they are found, and the check names them.
+
+    Errors: DataError with the tree where there is no folder or no file, FileFaults for two files
+    of one name.
+    """
+    place = root / folder
+    if not place.is_dir():
+        raise layout_error(name, root, tree, f"no folder {folder}")
+    found: dict[str, Path] = {}
+    for path in (place / file for file in file_names(place)):
+        if path.suffix.lower() in suffixes and (path.is_file() or not skip_folders):
+            if path.stem in found:
+                both = f"{found[path.stem].name} and {path.name}"
+                raise FileFaults([(path, f"two files of one name: {both}")])
+            found[path.stem] = path
+    if not found:
+        wrong = f"no {what} in {folder} ({', '.join(suffixes)})"
+        raise layout_error(name, root, tree, wrong)
+    return found
 
 
 def folder_names(folder: Path) -> list[str]:

@@ -34,6 +34,10 @@ class Split(Protocol):
         """image (H, W, 3) uint8 or (D, H, W, channels) float32, mask (H, W) or (D, H, W) uint8."""
         ...
 
+    def instances(self, index: int) -> np.ndarray | None:
+        """(H, W) numbers of the objects in a mask; None where they are not known."""
+        ...
+
 
 class Planes(Protocol):
     """What `seglab.data.planes` gives."""
@@ -255,7 +259,7 @@ class Repeated:
 
     def instances(self, index: int) -> np.ndarray | None:
         """Those of the image."""
-        return self.split.instances(index // self.times)  # type: ignore[attr-defined]
+        return self.split.instances(index // self.times)
 
 
 class Head:
@@ -270,6 +274,10 @@ class Head:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self.split[index]
+
+    def instances(self, index: int) -> np.ndarray | None:
+        """Those of the image."""
+        return self.split.instances(index)
 
 
 def head(split: Split, images: int | None) -> Split:

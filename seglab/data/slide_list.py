@@ -6,9 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seglab.data.layout import file_names, layout_error
+from seglab.data.layout import file_names, files_by_stem
 from seglab.data.partition import grouping, partition
-from seglab.data.reading import FileFaults
 from seglab.data.source import Fault
 from seglab.errors import DataError
 
@@ -114,21 +113,7 @@ class SlideList:
         return found
 
     def _files(self, folder: str, suffixes: Sequence[str]) -> dict[str, Path]:
-        """Name without suffix -> file."""
-        place = self.root / folder
-        if not place.is_dir():
-            raise layout_error("wsi", self.root, TREE, f"no folder {folder}")
-        found: dict[str, Path] = {}
-        for path in (place / name for name in file_names(place)):
-            if path.suffix.lower() in suffixes and path.is_file():
-                if path.stem in found:
-                    both = f"{found[path.stem].name} and {path.name}"
-                    raise FileFaults([(path, f"two files of one name: {both}")])
-                found[path.stem] = path
-        if not found:
-            wrong = f"no file in {folder} ({', '.join(suffixes)})"
-            raise layout_error("wsi", self.root, TREE, wrong)
-        return found
+        return files_by_stem("wsi", self.root, folder, suffixes, TREE, "file", skip_folders=True)
 
     def _rows(self, path: Path) -> list[dict[str, str]]:
         """Of the table, with nothing missing and no slide twice."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from seglab.data import slides
 from seglab.data.check import usable_cores
-from seglab.data.folder import colours
+from seglab.data.folder import class_names, colours
 from seglab.data.layout import root_folder
 from seglab.data.nuclei_strips import window_starts
 from seglab.data.reading import FileFaults
@@ -90,14 +90,9 @@ class WholeSlides(Source):
         evaluate_positives_only: bool,  # noqa: FBT001
     ) -> None:
         self.root = root_folder(self.name, root, TREE)
-        if isinstance(classes, str):
-            raise ConfigError(f"dataset.classes={classes}: must be a list: [{classes}]")
-        if not classes or not all(isinstance(name, str) for name in classes):
-            raise ConfigError(f"dataset.classes={list(classes)}: must be names, such as [tumour]")
-        self.classes, self.colours = tuple(classes), colours(len(classes))
+        self.classes = class_names(classes, "tumour", zero_means_ignore=zero_means_ignore)
+        self.colours = colours(len(self.classes))
         self.zero_means_ignore = zero_means_ignore
-        if zero_means_ignore and len(self.classes) == 1:
-            raise ConfigError("dataset.zero_means_ignore=true: of one class, 0 is the background")
         binary = len(self.classes) == 1
         self.slide_list = SlideList(
             self.root, images, masks, mask_suffix, table, dict(split), group, binary=binary

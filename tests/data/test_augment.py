@@ -103,6 +103,13 @@ def test_the_plane_is_of_the_drawn_mask_and_its_drawn_instances():
         np.testing.assert_array_equal(item["weights"], expected)
 
 
+def test_a_part_of_a_split_and_a_repeated_one_know_their_instances():
+    split = Numbers()
+    head, repeated = module.head(split, 2), module.Repeated(split, 3)
+    np.testing.assert_array_equal(head.instances(1), split.instances(1))
+    np.testing.assert_array_equal(repeated.instances(5), split.instances(1))
+
+
 def test_a_slice_of_a_volume_is_moved_as_the_others():
     volume = np.tile(np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1), (5, 1, 1, 1))
     drawn, mask = augment.Steps(FLIPS)(rng(4), volume, volume[..., 0].astype(np.uint8) % 5)
