@@ -401,7 +401,7 @@ def test_without_a_network_the_error_says_what_to_fetch_and_how_to_pass_it():
     started = time.monotonic()
     with pytest.raises(ConfigError) as caught:
         build("Unet", "resnet34", "imagenet", 1)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60  # it does not wait for retries
     text = str(caught.value)
     revision = "7a57b34f723329ff020b3f8bc41771163c519d0c"
     assert text.startswith(
