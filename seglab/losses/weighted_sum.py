@@ -49,7 +49,9 @@ class Schedule:
 class WeightedSum(nn.Module):
     """sum over the terms of weight(k) times loss.
 
-    The engine sets the epoch before each one (`set_epoch`); before that it is the first.
+    The engine sets the epoch before each one (`set_epoch`); before that it is the first. Where
+    one term takes a weight for each pixel, such as `Dist`, the sum takes it and hands it on, and
+    has the term's `plane`; where several do, each makes its own in every call.
 
     Args:
         terms: name -> {"loss": a loss, "weight": a schedule, or the word "rest" for one term at
@@ -78,6 +80,10 @@ class WeightedSum(nn.Module):
         lowest = [getattr(loss, "optimum", 0.0) for loss in self.losses.values()]
         self.optimum = 0.0 if all(value == 0 for value in lowest) else None
         self.epoch = 1
+        weighed = [name for name, loss in self.losses.items() if hasattr(loss, "plane")]
+        self.weighed = weighed[0] if len(weighed) == 1 else None
+        if self.weighed is not None:
+            self.plane = self.losses[self.weighed].plane
 
     def set_epoch(self, epoch: int) -> None:
         """1, 2, ... as in epochs.csv."""
@@ -89,8 +95,16 @@ class WeightedSum(nn.Module):
         rest = 1 - sum(given.values())
         return {name: given.get(name, rest) for name in self.schedules}
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits (B, C, H, W), target (B, H, W) integers -> ()."""
-        weights = self.weights_in_use()
-        terms = [weights[name] * loss(logits, target) for name, loss in self.losses.items()]
+    def forward(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """logits (B, C, H, W), target (B, H, W) integers, weights (B, H, W) or None -> ().
+
+        Args:
+            weights: the `plane` of each target, for the one term that has planes; None: it makes
+                them itself.
+        """
+        of_terms = self.weights_in_use()
+        terms = []
+        for name, loss in self.losses.items():
+            given = (weights,) if weights is not None and name == self.weighed else ()
+            terms.append(of_terms[name] * loss(logits, target, *given))
         return sum(terms[1:], terms[0])

@@ -1,5 +1,7 @@
 """The losses of the other sources are their definitions, written out with SciPy and torch."""
 
+import copy
+import inspect
 import itertools
 import math
 
@@ -348,6 +350,39 @@ def test_a_weighted_sum_follows_the_epoch():
         expected = (1 - alpha) * values[0] + alpha * values[1]
         torch.testing.assert_close(loss(logits, target), expected)
     assert set(loss.not_promised) == {"crop"}
+
+
+def test_a_weighted_sum_hands_planes_to_the_term_that_takes_them():
+    shape_aware = ShapeAware(None, 10.0, 5.0, None)
+    terms = {
+        "overlap": {"loss": Tversky(0.7, 0.3, 1.0), "weight": schedule("constant", 1.0)},
+        "border": {"loss": shape_aware, "weight": schedule("constant", 0.5)},
+    }
+    loss = WeightedSum(terms)
+    logits, target = batch(12, 4)
+    weights = torch.stack([torch.from_numpy(loss.plane(labels.numpy())) for labels in target])
+    torch.testing.assert_close(weights, shape_aware.weights(target))
+    torch.testing.assert_close(loss(logits, target, weights), loss(logits, target))
+    expected = terms["overlap"]["loss"](logits, target) + 0.5 * shape_aware(
+        logits, target, 2 * weights
+    )
+    torch.testing.assert_close(loss(logits, target, 2 * weights), expected)
+    assert "instances" in inspect.signature(loss.plane).parameters
+    copied = copy.deepcopy(loss)
+    assert copied.plane.__self__ is copied.losses["border"]
+
+
+def test_a_weighted_sum_of_two_that_take_planes_lets_each_make_its_own():
+    first, second = ShapeAware(None, 10.0, 5.0, None), DistancePenalty(None)
+    loss = WeightedSum(
+        {
+            "border": {"loss": first, "weight": schedule("constant", 1.0)},
+            "distance": {"loss": second, "weight": schedule("constant", 1.0)},
+        }
+    )
+    logits, target = batch(13, 4)
+    assert not hasattr(loss, "plane")
+    torch.testing.assert_close(loss(logits, target), first(logits, target) + second(logits, target))
 
 
 def test_a_weighted_sum_refuses_terms_that_say_nothing():
