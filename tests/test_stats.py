@@ -472,6 +472,18 @@ def test_nemenyi_differs_where_the_ranks_are_a_critical_difference_apart():
         assert gaps[np.ix_(group, group)].max() < found.cd
 
 
+def test_what_differs_by_the_order_of_additions_is_equal_to_the_signed_ranks():
+    # the same three IoUs, .1 .2 .3, in two orders: their sums differ in the last bit
+    a = np.zeros((6, 3, 3), int)
+    a[..., 0], a[..., 1] = (1, 2, 3), (9, 8, 7)
+    assert (stats.per_image(a, iou) != stats.per_image(a[:, ::-1], iou)).any()
+    same = stats.signed_rank(a, a[:, ::-1], iou)
+    assert (same.p, same.effect, same.ties) == (1.0, 0.0, 6)
+    # .3 - .2, .9 - .8 and .4 - .5 are three ties: ranks of the sizes 2 2 2 4 -> T+ = 8, T- = 2
+    found = stats.signed_rank(counts_of_tp(3, 9, 4, 9), counts_of_tp(2, 8, 5, 1), iou)
+    assert found.effect == pytest.approx((8 - 2) / (8 + 2))
+
+
 def test_wilcoxon_over_networks_is_scipys_with_holm():
     values = np.random.default_rng(1).normal([0, 0.5, 1], 1, (12, 3))
     raw = [
@@ -479,6 +491,14 @@ def test_wilcoxon_over_networks_is_scipys_with_holm():
     ]
     found = stats.wilcoxon_holm(values)
     assert found.p[np.triu_indices(3, 1)] == pytest.approx(stats.holm(raw))
+
+
+def test_wilcoxon_over_networks_sees_ties_between_decimals():
+    gaps = [0.1, -0.1, 0.2, 0.3, 0.15, 0.25]
+    values = np.array([[0.2, 0.1], [0.4, 0.5], [0.3, 0.1], [0.4, 0.1], [0.45, 0.3], [0.5, 0.25]])
+    expected = reference.wilcoxon(gaps, zero_method="pratt").pvalue
+    assert reference.wilcoxon(values[:, 0] - values[:, 1]).pvalue != pytest.approx(expected)
+    assert stats.wilcoxon_holm(values).p[0, 1] == pytest.approx(expected)
 
 
 def test_few_networks_say_what_cannot_be_found():

@@ -184,7 +184,7 @@ def wilcoxon_holm(values: np.ndarray) -> CriticalDifference:
         return _one_network(ranks)
     losses = len(ranks)
     first, second = np.triu_indices(losses, 1)
-    gaps = values[:, first] - values[:, second]
+    gaps = np.round(values[:, first] - values[:, second], DECIMALS)  # 0.3 - 0.2 is 0.9 - 0.8
     raw = [
         float(stats.wilcoxon(gap, zero_method="pratt").pvalue) if gap.any() else 1.0
         for gap in gaps.T
