@@ -59,9 +59,9 @@ def signed_rank(a: np.ndarray, b: np.ndarray, score: Score) -> SignedRank:
 
     The null hypothesis: the differences are symmetric about 0. Images undefined for either run are
     dropped and counted. Images without a difference are ranked and then left out of both sums
-    (Pratt, JASA 1959). Differences are equal, or none, to 12 decimals: beyond, they are of the order
-    in which classes were added up. The effect size is (T+ - T-) / (T+ + T-) of the same rank sums (Kerby, "The
-    simple difference formula", Comprehensive Psychology 2014).
+    (Pratt, JASA 1959). Differences are equal, or none, to 12 decimals; beyond, they are of the
+    order in which classes were added up. The effect size is (T+ - T-) / (T+ + T-) of the same rank
+    sums (Kerby, "The simple difference formula", Comprehensive Psychology 2014).
 
     Args:
         a, b: (N, K, 3) counts of two runs on the same images in the same order.
