@@ -360,7 +360,6 @@ def _made_runs(sizes: Sizes) -> Iterator[Path]:
                 for e in range(60) for s in ("train", "val")
             ]  # fmt: skip
             record.write_epochs(folder.draft, epochs)
-            (folder.draft / "weights.safetensors").touch()
             record.write_record(
                 folder.draft,
                 {
@@ -368,7 +367,7 @@ def _made_runs(sizes: Sizes) -> Iterator[Path]:
                     "status": "finished", "reason": None, "science": science, "choices": choices,
                     "seed": seed, "epochs": 60, "best_epoch": 60, "train_seconds": 60.0,
                     "peak_memory_bytes": 1, "peak_memory_kind": "resident",
-                    "code": code,
+                    "code": code, "files": record.digests(folder.draft),
                     "device": {"kind": "cpu", "name": "made", "count": 1},
                     "seconds": {"setup": 1.0, "fit": 60.0, "evaluate": 1.0, "record": 1.0},
                     "dataset": {"classes": [], "test_split": "test"},

@@ -28,14 +28,17 @@ class Evaluated:
 
     Attributes:
         images: the N names, sorted.
-        classes: the K class indices.
         counts: (N, K, 1 + R, 3), region first, then the bands of `ratios`.
     """
 
     run: store.StoredRun
     images: list[str]
-    classes: list[int]
     counts: np.ndarray
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.counts.shape[1]
 
     @property
     def name(self) -> str:
@@ -89,35 +92,26 @@ def find(name: str, results: Path) -> store.StoredRun:
             f"{name}: neither a run's folder nor a run_id in {results / 'runs'}."
             f"{listed if known else ''}"
         )
-    found = record.read_record(folder)
-    if found.get("status") != "finished":
+    status = record.read_record(folder).get("status")
+    if status != "finished":
         raise RunError(
-            f"{folder}: is {found.get('status', 'without a status')}, not finished. "
+            f"{folder}: is {status or 'without a status'}, not finished. "
             "Let it finish first: the same command line goes on with it."
         )
-    return store.StoredRun(folder, found)
+    return store.stored(folder)
 
 
 def evaluated(run: store.StoredRun, checkpoint: str, split: str) -> Evaluated:
     """The counts of one split, images in the order of their names. Errors: RunError."""
-    table = run.images()
-    rows = table[(table["checkpoint"] == checkpoint) & (table["split"] == split)]
-    if rows.empty:
-        had = table.loc[table["checkpoint"] == checkpoint, "split"].unique()
+    found = run.evaluations(checkpoint)
+    if (checkpoint, split) not in found:
+        had = ", ".join(name for _, name in found) or "none"
         raise RunError(
             f"{run.folder}: has no split {split} for checkpoint {checkpoint}. "
-            f"It has: {', '.join(map(str, had)) or 'none'}. Choose one: --split ..."
+            f"It has: {had}. Choose one: --split ..."
         )
-    rows = rows.sort_values(["image", "class"], kind="stable")
-    images = [str(name) for name in rows["image"].unique()]
-    classes = [int(index) for index in np.sort(rows["class"].unique())]
-    if len(rows) != len(images) * len(classes) or rows.duplicated(["image", "class"]).any():
-        raise RunError(
-            f"{run.folder / 'images.parquet'}: not one row for each image and class of split "
-            f"{split}. Delete the run to do it again."
-        )
-    counts = store.counts_of(rows, checkpoint, split, run.ratios)
-    return Evaluated(run, images, classes, counts)
+    one = found[checkpoint, split]
+    return Evaluated(run, one.images, one.counts.astype(np.int64))
 
 
 def check_comparable(a: Evaluated, b: Evaluated, split: str) -> None:
@@ -139,8 +133,8 @@ def check_comparable(a: Evaluated, b: Evaluated, split: str) -> None:
         )
     if a.classes != b.classes:
         raise RunError(
-            f"{a.name} and {b.name} have different classes: {len(a.classes)} and "
-            f"{len(b.classes)}. Compare runs of the same task."
+            f"{a.name} and {b.name} have different classes: {a.classes} and "
+            f"{b.classes}. Compare runs of the same task."
         )
     if not np.array_equal(truth(a)[..., 0], truth(b)[..., 0]):
         raise RunError(
@@ -176,7 +170,7 @@ def report(a: Evaluated, b: Evaluated, arguments: argparse.Namespace) -> str:
     lines = [
         f"A  {describe(a)}",
         f"B  {describe(b)}",
-        f"{images} images of split {split}, {len(a.classes)} classes, checkpoint "
+        f"{images} images of split {split}, {a.classes} classes, checkpoint "
         f"{arguments.checkpoint}, aggregation {arguments.aggregation}",
         *warnings(a, b),
         "",

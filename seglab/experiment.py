@@ -39,7 +39,7 @@ from seglab.console import say
 from seglab.data.source import Source
 from seglab.engine import Engine, Evaluation, seed_everything, stream
 from seglab.errors import ConfigError, RunError, UserError
-from seglab.feed import Data, Feed, open_data
+from seglab.feed import Data, Feed, look_at_spacing, open_data
 from seglab.ledger import Ledger, peak_memory
 from seglab.metrics.further import Further
 from seglab.metrics.meter import Meter
@@ -94,6 +94,10 @@ def run(settings: Settings) -> Path:
     with ExitStack() as stack:
         if main:
             stack.enter_context(folder.locked())
+            alone = settings.trainer.world_size == 1  # else the others have begun by now
+            done = finished_before(settings, science, folder) if alone else None
+            if done is not None:  # another process did it since we looked
+                return done
             folder.open_draft()
         Run(settings, device, data, science, folder, watch, main=main).do()
     return folder.final
@@ -215,6 +219,7 @@ class Run:
         self.mirror = tracking.Mirror()
         self.started = record.now()
         earlier = record.read_record(self.draft) if main else {}
+        self.earlier_code: dict[str, str] = earlier.get("code") or {}
         self.record: dict[str, Any] = {
             "schema": record.SCHEMA,
             "run_id": folder.id,
@@ -263,18 +268,25 @@ class Run:
 
     def _end_badly(self, error: BaseException) -> None:
         """Status and reason go into the record; then the error goes on."""
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            by_signal = self.trainer is not None and self.trainer.received_sigterm
+        ending: BaseException
+        by_signal = self.trainer is not None and self.trainer.received_sigterm
+        told = _is_keyboard(error) or (by_signal and isinstance(error, SystemExit))
+        if told:
             code = 143 if by_signal else 130
             how = "SIGTERM" if by_signal else "the keyboard"
-            ending: BaseException = Interrupted(
+            ending = Interrupted(
                 f"{self.folder.id}: interrupted by {how}. "
                 "The same command goes on from the last whole epoch.",
                 code,
             )
             status, reason = "interrupted", how
         else:
-            ending = _in_plain_words(error, self.settings)
+            if isinstance(error, SystemExit):
+                ending = RunError(
+                    f"{self.folder.id}: a module that it uses ended it with exit({error.code})."
+                )
+            else:
+                ending = _in_plain_words(error, self.settings)
             status, reason = "failed", str(ending).splitlines()[0] if str(ending) else repr(ending)
         if self.main:
             self.mirror.close(1)
@@ -313,6 +325,8 @@ class Run:
         loss: nn.Module = config.build(settings, "loss")
         make_optimizer = config.build(settings, "optimizer", _partial_=True)
         try_out(settings, loss, make_optimizer, data)
+        if self.main:
+            look_at_spacing(settings, data, loss)
         if settings.trainer.compile:
             network.compile()
         ratios, further = settings.metrics.boundary_ratios, settings.metrics.further
@@ -338,7 +352,7 @@ class Run:
         self.loaders = self.feed.loaders(loss)
         self.ledger.resident_bytes = self.feed.resident_bytes
         self.record |= {
-            **record.provenance(),
+            **record.provenance(settings.tree),
             "parameters": sum(p.numel() for p in network.parameters()),
             "boundary_widths": dict(
                 zip(map(str, ratios), self.meter.widths(evaluated), strict=True)
@@ -356,11 +370,26 @@ class Run:
             say(f"Warning: {warning}")
         if resume is not None:
             say(f"{self.folder.id}: going on from {resume.name}")
+            self._note_changed_code()
         self.ledger.resumed_from = resume
         with self.watch.phase("fit"):
             self.trainer.fit(
                 self.engine, self.loaders["train"], self.loaders["val"], ckpt_path=resume
             )
+
+    def _note_changed_code(self) -> None:
+        """Says, and keeps, that the epochs so far were made by other source files.
+
+        The record has the earlier ones, so the finished run is stale from the start.
+        """
+        changed = record.changed_code(self.earlier_code)
+        if changed:
+            shown = ", ".join(changed[:3]) + ", ..." * (len(changed) > 3)
+            say(
+                f"Warning: the code that makes its numbers has changed since it began: {shown}. "
+                f"It will count as stale. To start anew: delete {self.draft}"
+            )
+            self.record["code"] |= {name: self.earlier_code[name] for name in changed}
 
     def _evaluate(self) -> dict[str, dict[str, Evaluation]]:
         """checkpoint -> split -> counts of every image, under the best and the last weights."""
@@ -424,6 +453,7 @@ class Run:
             peak_memory_kind=memory["kind"],
             data_on_device_bytes=self.feed.resident_bytes,
             tracker=self.mirror.state,
+            files=record.digests(self.draft) if self.main else None,
         )
         if not self.settings.keep_checkpoints:
             for name in CHECKPOINTS:
@@ -465,6 +495,13 @@ class Run:
 
 
 # ---------------------------------------------------------------- pieces
+
+
+def _is_keyboard(error: BaseException) -> bool:
+    """Whether Ctrl-C ended the run; Lightning turns it into an exit."""
+    if isinstance(error, SystemExit):
+        return isinstance(error.__context__, KeyboardInterrupt)
+    return isinstance(error, KeyboardInterrupt)
 
 
 def refuse_wrong_network(settings: Settings, network: nn.Module, source: Source) -> None:

@@ -2,10 +2,14 @@
 
 import math
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 
@@ -20,6 +24,7 @@ from seglab.engine import stream
 from seglab.errors import ConfigError, RunError, UserError
 
 SMALL_BYTES = 1 << 30  # data.prepare=auto writes the arrays of a set up to this size by itself
+ALIKE = 1.05  # sides of voxels below this ratio count as equal: resizing rounds the number of rows
 RESIDENT_SHARE = 0.3  # of the free GPU memory, for each split: the model needs the rest
 
 
@@ -115,6 +120,51 @@ def look_at_patches(settings: Settings, verdict: Verdict) -> None:
         )
 
 
+def look_at_spacing(settings: Settings, data: Data, loss: nn.Module) -> None:
+    """Says where a loss measures in voxels though the data set knows that these are not cubes.
+
+    Such a loss, or a term of one, has an attribute `spacing`: a length for each axis of the target,
+    in that order, or None for voxels (pixels of an image).
+    """
+    names = [name for name, part in loss.named_modules() if getattr(part, "spacing", ()) is None]
+    spacings = _spacings(settings, data) if names else []
+    if not any(_differ(sides) for sides in spacings):
+        return
+    keys = [
+        re.sub(r"losses\.([^.]+)", r"terms.\1.loss", f"loss.{name}".strip(".")) for name in names
+    ]
+    size = "[" + ",".join(f"{side:.3g}" for side in np.median(spacings, axis=0)) + "]"
+    given = " ".join(f"{key}.spacing={size}" for key in keys)
+    if not any(_differ(lengths) for lengths in zip(*spacings, strict=True)):
+        rest = f"which are {size} mm. For millimetres: {given}"
+    else:
+        rest = f"which differ from volume to volume (median {size} mm). "
+        rest += (
+            f"For millimetres resample them to one: dataset.spacing={size} {given}"
+            if data.volumes
+            else f"No one spacing fits all; that of the median: {given}"
+        )
+    say(
+        f"Warning: {' and '.join(f'{key}.spacing' for key in keys)}=null: the loss measures "
+        f"distances in {'voxels' if data.volumes else 'pixels'}, {rest}"
+    )
+
+
+def _spacings(settings: Settings, data: Data) -> list[tuple[float, ...]]:
+    """Millimetres along each axis of the training target, of each file; none where not known."""
+    target = settings.tree["dataset"].get("spacing") if data.volumes else None
+    if target is not None:
+        return [tuple(target)]
+    preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
+    samples = {sample.files: sample for sample in data.source.samples("train")}.values()
+    found = [cache.spacing_of(data.source, preprocess, sample) for sample in samples]
+    return [spacing for spacing in found if spacing is not None]
+
+
+def _differ(lengths: Sequence[float]) -> bool:
+    return max(lengths) > ALIKE * min(lengths)
+
+
 def refuse_idle_processes(settings: Settings, splits: dict[str, Any]) -> None:
     """Errors: ConfigError where an evaluated split has fewer images than there are processes."""
     world = settings.trainer.world_size
@@ -174,6 +224,8 @@ class Feed:
     def __init__(self, settings: Settings, data: Data, *, on_gpu: bool, main: bool) -> None:
         self.settings, self.data, self.on_gpu, self.main = settings, data, on_gpu, main
         self.augmentation = config.build(settings, "augmentation")
+        if data.volumes:
+            self.augmentation.refuse_for_volumes()
         self.resident_bytes = 0
         self.trained = self._shape("train", "train")
         self.evaluated = (
@@ -267,11 +319,17 @@ class Feed:
         return drawn is not None
 
     def _stays_on_device(self, name: str, images: module.Images, place: torch.device) -> bool:
-        """Volumes, of any size, and what is drawn anew in each epoch, come from a loader."""
+        """Volumes, of any size, and what is drawn anew in each epoch, come from a loader.
+
+        With data.on_device=auto so do images without prepared arrays: workers had better decode
+        them than this process, one by one, before the first step.
+        """
         wanted = self.settings.data.on_device
         if self.data.volumes or (name == "train" and self._draws(name)):
             return False
         if wanted == "auto" and self.on_gpu:
+            if not isinstance(self.data.whole[name], cache.PreparedSplit):
+                return False
             free, _ = torch.cuda.mem_get_info(place)
             return module.resident_bytes(images) <= RESIDENT_SHARE * free
         return wanted == "yes"
@@ -298,5 +356,11 @@ class Feed:
 
 
 def local_rank() -> int:
-    """Which of this machine's processes this is, when several train together."""
+    """Which of this machine's processes this is, when several train together.
+
+    Lightning's own answer, for it is Lightning that chooses the device of the network: SLURM's
+    number where srun started them, else that of torchrun or of Lightning itself.
+    """
+    if not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
+        return int(os.environ.get("SLURM_LOCALID", "0"))
     return int(os.environ.get("LOCAL_RANK", "0"))

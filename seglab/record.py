@@ -8,7 +8,9 @@ every machine: readable choices and a hash of all that can change its numbers.
 import contextlib
 import csv
 import functools
+import hashlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import os
@@ -47,6 +49,20 @@ PACKAGES = [
     "hydra-core",
     "omegaconf",
 ]
+COUNTED = ("epochs.csv", "images.parquet")  # what a run's numbers are read from
+NUMBER = (int, float)
+MODULE = "module "  # before the name of a module of the user's own
+SHAPE: dict[str, Any] = {  # of a finished run's record: what is relied on by whoever reads runs
+    "run_id": str,
+    "seed": int,
+    "science": {"encoder": {"name": str}, "metrics": {"boundary_ratios": [NUMBER]}},
+    "choices": {"dataset": str, "model": str, "loss": str},
+    "dataset": {"test_split": str},
+    "best_epoch": int,
+    "train_seconds": NUMBER,
+    "peak_memory_bytes": NUMBER,
+}
+MAPPINGS = ("dataset", "model", "loss", "optimizer", "training")  # of science, where it has them
 NUMBERS_COME_FROM = [
     "ops.py",
     "distance.py",
@@ -59,6 +75,8 @@ NUMBERS_COME_FROM = [
     "engine.py",
     "experiment.py",
     "feed.py",
+    "ledger.py",
+    "checkpoint.py",
     "inference.py",
     "postprocess.py",
 ]
@@ -106,10 +124,14 @@ def run_id(choices: dict[str, str], encoder: str, seed: int, hash_: str) -> str:
     return "-".join(str(part).replace("/", "_") for part in parts)
 
 
-def code_in_use() -> dict[str, str]:
-    """Name -> hash of our source files that make numbers and are loaded in this process.
+def code_in_use(tree: dict[str, Any] | None = None) -> dict[str, str]:
+    """Name -> hash of the source files that make numbers and are loaded in this process.
 
     Another loss or another data set may change, or come, and a run stays what it was.
+
+    Args:
+        tree: a configuration: modules of the user's own that its `_target_`s name are among them.
+            (Of an installed package the record has the version.)
     """
     loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     names = {
@@ -117,20 +139,51 @@ def code_in_use() -> dict[str, str]:
         for path in (Path(file) for file in loaded if file)
         if path.is_relative_to(HERE)
     }
-    return {
-        name: _hash_of(name) for name in sorted(names) if name.split("/")[0] in NUMBERS_COME_FROM
-    }
+    kept = [name for name in sorted(names) if name.split("/")[0] in NUMBERS_COME_FROM]
+    kept += [f"{MODULE}{name}" for name in sorted(_own_modules(tree))]
+    return {name: _hash_of(name) for name in kept}
 
 
 def changed_code(code: dict[str, str]) -> list[str]:
-    """The files of `code_in_use` that are no longer what they were."""
-    return [name for name, hash_ in code.items() if _hash_of(name) != hash_]
+    """The files of `code_in_use` that are no longer what they were.
+
+    A module of the user's own that cannot be found from here is taken as unchanged.
+    """
+    now = {name: _hash_of(name) for name in code}
+    return [
+        name
+        for name, hash_ in code.items()
+        if now[name] != hash_ and (now[name] != "gone" or not name.startswith(MODULE))
+    ]
 
 
 @functools.cache
 def _hash_of(name: str) -> str:
-    path = HERE / name
-    return files.sha256_file(path)[:16] if path.exists() else "gone"
+    path = _file_of_module(name.removeprefix(MODULE)) if name.startswith(MODULE) else HERE / name
+    return files.sha256_file(path)[:16] if path and path.exists() else "gone"
+
+
+def _file_of_module(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # its package is not there; __main__
+        return None
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
+
+
+def _own_modules(tree: Any) -> set[str]:
+    """Modules of the `_target_`s that are neither ours nor of an installed package."""
+    if isinstance(tree, list):
+        return set().union(*map(_own_modules, tree))
+    if not isinstance(tree, dict):
+        return set()
+    found = set().union(*map(_own_modules, tree.values()))
+    name = str(tree.get("_target_", ""))
+    while name and name not in sys.modules:
+        name = name.rpartition(".")[0]
+    path = getattr(sys.modules.get(name), "__file__", None)
+    installed = not path or {"site-packages", "dist-packages"} & set(Path(path).parts)
+    return found if installed or Path(path).is_relative_to(HERE) else found | {name}
 
 
 def code_hash() -> str:
@@ -154,7 +207,10 @@ def stale_reason(found: dict[str, Any], science: dict[str, Any]) -> str | None:
     """
     if found["science"]["data"] != science["data"]:
         return "it was trained on other data"
-    changed = changed_code(found["code"])
+    code = found.get("code")
+    if not isinstance(code, dict):
+        return "its record does not say which code made it"
+    changed = changed_code(code)
     if changed:
         shown = ", ".join(changed[:3]) + ", ..." * (len(changed) > 3)
         return f"the code that makes its numbers has changed since: {shown}"
@@ -170,11 +226,11 @@ def plane_key(loss: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- provenance
 
 
-def provenance() -> dict[str, Any]:
-    """Commit and uncommitted change of the checkout, versions, machine."""
+def provenance(tree: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Commit and uncommitted change of the checkout, source files, versions, machine."""
     return {
         **_git(Path(__file__).resolve().parents[1]),
-        "code": code_in_use(),
+        "code": code_in_use(tree),
         "versions": {"python": platform.python_version(), **_versions()},
         "platform": platform.platform(),
     }
@@ -240,17 +296,13 @@ class RunFolder:
         return self.results / "runs" / self.id
 
     def is_finished(self) -> bool:
-        """Whether the whole run lies in its place. Errors: RunError where it was damaged since."""
+        """Whether the whole run lies in its place. Errors: RunError where it was damaged since.
+
+        Its weights may have been removed: the numbers stay.
+        """
         if not self.final.exists():
             return False
-        for name in ("epochs.csv", "images.parquet", "weights.safetensors"):
-            if not (self.final / name).exists():
-                raise RunError(f"{self.final}: has lost its {name}. Delete the folder to run anew.")
-        found = read_record(self.final)
-        if not isinstance(found, dict) or found.get("status") != "finished":
-            raise RunError(
-                f"{self.final}: its record.json is damaged. Delete the folder to run anew."
-            )
+        read_finished(self.final)
         return True
 
     @property
@@ -336,11 +388,70 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no mapping")
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path}: cannot be read ({error}). Delete the folder to start anew."
         ) from None
+    return found
+
+
+def read_finished(folder: Path) -> dict[str, Any]:
+    """The record of a finished run, with all that its readers rely on.
+
+    Errors: RunError naming what is missing or is something else.
+    """
+    found = read_record(folder)
+    status = found.get("status")
+    if status != "finished":
+        how = f"is {status}" if status else "holds no finished run"
+        raise RunError(f"{folder}: {how}. Delete the folder to run anew.")
+    for name in COUNTED:
+        if not (folder / name).exists():
+            raise RunError(f"{folder}: has lost its {name}. Delete the folder to run anew.")
+    wrong = _faults(found, SHAPE)
+    if not wrong:
+        sections = {s: dict for s in MAPPINGS if found["science"].get(s) is not None}
+        wrong = _faults(found["science"], sections, "science.")
+    if wrong:
+        raise RunError(
+            f"{folder / 'record.json'}: {', '.join(wrong)}: missing, or not what a run writes. "
+            "Delete the folder to run anew."
+        )
+    return found
+
+
+def _faults(found: dict[str, Any], shape: dict[str, Any], at: str = "") -> list[str]:
+    """The keys whose value is missing or of another kind than `shape` says."""
+    wrong = []
+    for key, kind in shape.items():
+        value = found.get(key)
+        if isinstance(kind, dict) and isinstance(value, dict):
+            wrong += _faults(value, kind, f"{at}{key}.")
+        elif isinstance(kind, list):
+            listed = isinstance(value, list) and value
+            if not listed or not all(isinstance(each, kind[0]) for each in value):
+                wrong.append(f"{at}{key}")
+        elif not isinstance(value, dict if isinstance(kind, dict) else kind):
+            wrong.append(f"{at}{key}")
+    return wrong
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """What the record keeps of the files that the numbers are read from: name -> sha256."""
+    return {name: files.sha256_file(folder / name) for name in COUNTED}
+
+
+def check_digest(found: dict[str, Any], path: Path, content: bytes) -> None:
+    """Errors: RunError where a file no longer is what the run wrote. Older runs kept no digest."""
+    kept = (found.get("files") or {}).get(path.name)
+    if kept is not None and hashlib.sha256(content).hexdigest() != kept:
+        raise RunError(
+            f"{path}: is not what the run wrote: it was cut or changed since. "
+            "Delete the run to do it again."
+        )
 
 
 def note_death(results: Path, pid: int, reason: str) -> None:

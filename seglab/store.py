@@ -3,6 +3,7 @@
 A run that cannot be read is an error that names its folder, never a missing row.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,6 @@ import pyarrow.parquet as pq
 from seglab import record
 from seglab.errors import RunError
 
-NEEDED = {  # of a record, by whoever reads runs
-    "run_id", "science", "choices", "seed", "dataset", "best_epoch", "train_seconds",
-    "peak_memory_bytes",
-}  # fmt: skip
 KEYS = ("checkpoint", "split", "image")
 LARGEST_INT32 = 2**28  # 2 tp + fp + fn of such counts still is an int32
 
@@ -60,17 +57,18 @@ class StoredRun:
         """epochs.csv: one row per epoch and split. Errors: RunError where it cannot be read."""
         path = self.folder / "epochs.csv"
         try:
-            return pd.read_csv(path)
+            table = pd.read_csv(io.BytesIO(self._content(path)))
+            for column in table.columns.drop("split", errors="ignore"):
+                table[column] = pd.to_numeric(table[column])
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from None
+        return table
 
-    def images(self) -> pd.DataFrame:
-        """images.parquet: one row per checkpoint, split, image and class. Errors: RunError."""
-        path = self.folder / "images.parquet"
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from None
+    def _content(self, path: Path) -> bytes:
+        """Of a file of the run. Errors: OSError; RunError where it is not what the run wrote."""
+        content = path.read_bytes()
+        record.check_digest(self.record, path, content)
+        return content
 
     def counts(self, checkpoint: str, split: str) -> np.ndarray:
         """`Evaluation.counts` of one split. Errors: RunError."""
@@ -85,22 +83,20 @@ class StoredRun:
         path = self.folder / "images.parquet"
         columns = _count_columns(self.ratios)
         try:
-            with pq.ParquetFile(path, read_dictionary=KEYS) as file:
+            content = pa.BufferReader(self._content(path))
+            with pq.ParquetFile(content, read_dictionary=KEYS) as file:
                 table = file.read([*KEYS, "class", *columns])
             missing = {*KEYS, "class", *columns} - set(table.column_names)
             if missing:
                 raise ValueError(f"it has no column {', '.join(sorted(missing))}")
             return _evaluations(table, columns, checkpoints)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise _unreadable(path, error) from None
 
 
-def counts_of(images: pd.DataFrame, checkpoint: str, split: str, ratios: list[float]) -> np.ndarray:
-    """(N, K, 1 + R, 3) int64 from the rows of one run's images.parquet, in their order."""
-    rows = images[(images["checkpoint"] == checkpoint) & (images["split"] == split)]
-    classes = rows["class"].nunique()
-    flat = rows[_count_columns(ratios)].to_numpy(np.int64)
-    return flat.reshape(-1, max(classes, 1), 1 + len(ratios), 3)
+def stored(folder: Path) -> StoredRun:
+    """The finished run in a folder. Errors: RunError naming what is missing."""
+    return StoredRun(folder, record.read_finished(folder))
 
 
 def survey(results: Path) -> tuple[list[StoredRun], list[RunError]]:
@@ -108,7 +104,7 @@ def survey(results: Path) -> tuple[list[StoredRun], list[RunError]]:
     runs, damaged = [], []
     for folder in sorted((results / "runs").glob("*/")):
         try:
-            runs.append(_stored(folder))
+            runs.append(stored(folder))
         except RunError as error:
             damaged.append(error)
     return runs, damaged
@@ -120,16 +116,6 @@ def finished_runs(results: Path) -> list[StoredRun]:
     if damaged:
         raise damaged[0]
     return runs
-
-
-def _stored(folder: Path) -> StoredRun:
-    found = record.read_record(folder)
-    if not isinstance(found, dict) or found.get("status") != "finished":
-        raise RunError(f"{folder}: holds no finished run. Delete the folder.")
-    if not found.keys() >= NEEDED:
-        lost = ", ".join(sorted(NEEDED - found.keys()))
-        raise RunError(f"{folder / 'record.json'}: has lost {lost}. Delete the folder.")
-    return StoredRun(folder, found)
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:

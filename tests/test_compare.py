@@ -56,13 +56,22 @@ def made(results):
         folder = results / "runs" / name
         folder.mkdir(parents=True)
         names = [f"image-{i:02d}" for i in range(len(counts))] if names is None else names
-        science = {"metrics": {"boundary_ratios": ratios}, "data": data, "loss": name, "seed": 1}
+        science = {
+            "metrics": {"boundary_ratios": ratios},
+            "data": data,
+            "loss": {"name": name},
+            "seed": 1,
+            "encoder": {"name": "resnet34"},
+        }
         values = {
             "status": "finished",
             "run_id": name,
             "seed": 1,
             "code": {"engine.py": "c"},
-            "choices": {"dataset": "shapes", "loss": f"loss-{name}"},
+            "choices": {"dataset": "shapes", "model": "unet", "loss": f"loss-{name}"},
+            "best_epoch": 1,
+            "train_seconds": 1.0,
+            "peak_memory_bytes": 1,
             "dataset": {"test_split": "test", "test_images": windows_of},
             "science": science,
         }
@@ -71,6 +80,7 @@ def made(results):
         tables[0]["tp"] //= 2
         tables[0]["fn"] += tables[1]["tp"] - tables[0]["tp"]
         record.write_images(folder, pd.concat(tables))
+        record.write_epochs(folder, [{"epoch": 1, "split": "val"}])
         return folder
 
     return made_
@@ -221,7 +231,13 @@ def test_what_cannot_be_compared_is_refused_in_one_message(made, compare):
 
 def test_what_else_differs_is_noted(made, compare):
     made("a", counted(12, 0.8, 1))
-    science = {"metrics": {"boundary_ratios": [0.02]}, "data": "d" * 64, "loss": "b", "seed": 2}
+    science = {
+        "metrics": {"boundary_ratios": [0.02]},
+        "data": "d" * 64,
+        "loss": {"name": "b"},
+        "seed": 2,
+        "encoder": {"name": "resnet34"},
+    }
     made(
         "b", counted(12, 0.8, 3)[:, :, :2], ratios=[0.02], code={"engine.py": "d"}, science=science
     )
@@ -230,6 +246,24 @@ def test_what_else_differs_is_noted(made, compare):
     assert "different versions of the code" in text
     assert "only one of them counted boundary bands of ratio 0.005: left out" in text
     assert "biou_0.005 " not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("record.json", "[]", "record.json: cannot be read (it is no mapping)"),
+        ("record.json", '{"status": "finished"}', "record.json: run_id, seed, science, "),
+        ("images.parquet", "cut", "images.parquet: cannot be read"),
+    ],
+)
+def test_a_damaged_run_is_named_in_one_message(made, compare, name, content, said):
+    made("a", counted(12, 0.8, 1))
+    folder = made("b", counted(12, 0.8, 3))
+    (folder / name).write_text(content)
+    code, text, error = compare("a", "b")
+    assert (code, text) == (1, "")
+    assert said in error
+    assert "Traceback" not in error
 
 
 def test_it_runs_as_a_command_without_torch(made, results):

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from seglab import config, experiment, reload, store
+from seglab import config, experiment, reload
 from seglab.data import cache, check, cityscapes
 from seglab.data.preprocess import Preprocess
 from seglab.errors import DataError
@@ -42,7 +43,7 @@ def test_celebamask_hq_from_its_parts_to_a_record(read, tmp_path, capfd):
     )  # fmt: skip
     source, run = checked_prepared_trained(settings, capfd)
     assert source.num_classes == 1
-    images = store.StoredRun(run.folder, run.record).images().query("checkpoint == 'best'")
+    images = pd.read_parquet(run.folder / "images.parquet").query("checkpoint == 'best'")
     assert images.groupby("split")["image"].nunique().to_dict() == {"val": 6, "test": 4}
     assert set(images["class"]) == {1}
     for sample in source.samples("test"):

@@ -58,6 +58,8 @@ def made(results):
             "seed": cell.seed,
             "code": record.code_in_use(),
             "device": {"kind": "cpu", "name": "cpu", "count": 1},
+            "dataset": {"test_split": "test"},
+            "best_epoch": 1,
             "train_seconds": 8.0,
             "seconds": {"setup": 1.0, "fit": 9.0},
             "peak_memory_bytes": 1 << 29,
@@ -70,7 +72,7 @@ def made(results):
         ]
         record.write_epochs(folder, rows)
         if status == "finished":
-            for name in ("epochs.csv", "images.parquet", "weights.safetensors"):
+            for name in record.COUNTED:
                 (folder / name).touch()
         return folder
 

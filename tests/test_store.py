@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seglab import store
+from seglab import record, store
 from seglab.errors import RunError
 from tests.tables.runs import make_run
 
@@ -32,7 +32,8 @@ def assert_same(found, expected):
 def test_counts_are_those_of_the_rows(run):
     found = run.evaluations("best", "last")
     assert list(found) == [("best", "test"), ("best", "val"), ("last", "test"), ("last", "val")]
-    table = run.images().query("checkpoint == 'last' and split == 'val'")
+    table = pd.read_parquet(run.folder / "images.parquet")
+    table = table.query("checkpoint == 'last' and split == 'val'")
     counts = found["last", "val"].counts
     assert (counts.shape, counts.dtype) == ((2, 3, 3, 3), np.int32)
     for _, row in table.iterrows():
@@ -81,11 +82,65 @@ def test_a_file_that_lost_something_is_named(run, change, said):
 
 
 @pytest.mark.parametrize("name", ["images.parquet", "epochs.csv"])
+def test_a_file_is_what_the_run_wrote_or_is_named(run, name):
+    kept = store.StoredRun(run.folder, {**run.record, "files": record.digests(run.folder)})
+    read = kept.epochs if name == "epochs.csv" else lambda: kept.evaluations("best")
+    read()
+    if name == "epochs.csv":  # cut at a line's end, it reads as well as before
+        path = run.folder / name
+        path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    else:  # so does a table that has lost an image
+        rewrite(run, lambda table: table[table["image"] != table["image"].iloc[0]])
+    run.epochs(), run.evaluations("best")
+    with pytest.raises(RunError, match=rf"{name}: is not what the run wrote"):
+        read()
+
+
+def test_text_among_numbers_is_named(run):
+    rewrite(run, lambda table: table.assign(tp="many"))
+    with pytest.raises(RunError, match=r"images.parquet: cannot be read"):
+        run.evaluations("best")
+    path = run.folder / "epochs.csv"
+    table = run.epochs().astype({"biou": object})
+    table.loc[0, "biou"] = "high"
+    table.to_csv(path, index=False)
+    with pytest.raises(RunError, match=r"epochs.csv: cannot be read"):
+        run.epochs()
+
+
+@pytest.mark.parametrize("name", ["images.parquet", "epochs.csv"])
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), lambda path: path.unlink()])
 def test_a_broken_file_is_named(run, name, damage):
     damage(run.folder / name)
     with pytest.raises(RunError, match=rf"{name}: cannot be read .* Delete the run"):
         run.evaluations("best") if name == "images.parquet" else run.epochs()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "first"),
+        ("best_epoch", None),
+        ("train_seconds", "long"),
+        ("choices.loss", None),
+        ("dataset.test_split", 1),
+        ("science.encoder", {}),
+        ("science.encoder", "resnet34"),
+        ("science.metrics.boundary_ratios", []),
+        ("science.metrics.boundary_ratios", ["narrow"]),
+        ("science.optimizer", "adamw"),
+    ],
+)
+def test_a_record_that_says_something_else_is_named_by_its_key(run, key, value):
+    kept = dict(run.record)
+    *path, last = key.split(".")
+    section = kept
+    for name in path:
+        section = section[name]
+    section[last] = value
+    record.write_record(run.folder, kept)
+    with pytest.raises(RunError, match=rf"record.json: {key}.*: missing, or not what a run"):
+        store.stored(run.folder)
 
 
 def test_a_survey_has_every_whole_run_and_names_each_other_folder(tmp_path):
@@ -100,6 +155,6 @@ def test_a_survey_has_every_whole_run_and_names_each_other_folder(tmp_path):
     assert [str(error).split(":")[0] for error in damaged] == [
         str(tmp_path / "runs" / "empty"), str(broken / "record.json"), str(torn / "record.json"),
     ]  # fmt: skip
-    assert "has lost best_epoch, choices, dataset" in str(damaged[2])
+    assert "record.json: run_id, science, choices, dataset, best_epoch, " in str(damaged[2])
     with pytest.raises(RunError, match="empty: holds no finished run"):
         store.finished_runs(tmp_path)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 from hydra.core.plugins import Plugins
@@ -14,11 +15,18 @@ from seglab.errors import RunError
 from tests.conftest import ROOT, TINY
 
 
-def sweep(results, *overrides):
+def command(results, *overrides):
+    """python train.py -m ..., one epoch each."""
+    return [
+        sys.executable, str(ROOT / "train.py"), "-m", *TINY, f"results_dir='{results}'",
+        "trainer.epochs=1", *overrides,
+    ]  # fmt: skip
+
+
+def sweep(results, *overrides, path=None):
     return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "-m", *TINY, f"results_dir='{results}'",
-         "trainer.epochs=1", *overrides],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        command(results, *overrides), cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=300, env={**os.environ, **({"PYTHONPATH": str(path)} if path else {})},
     )  # fmt: skip
 
 
@@ -57,17 +65,68 @@ def test_a_job_that_is_killed_has_the_reason_in_its_record(tmp_path):
     assert found["reason"] == "killed by SIGKILL, by hand or for want of memory"
 
 
-def test_a_run_that_another_process_holds_is_tried_again_at_the_end(tmp_path):
+def test_a_run_that_another_process_holds_is_waited_for(tmp_path):
     first = sweep(tmp_path, "loss=ce")
     assert first.returncode == 0, first.stderr
     (run,) = store.finished_runs(tmp_path)
     run.folder.rename(tmp_path / "aside")
     folder = record.RunFolder(tmp_path, run.record["run_id"])
-    with folder.locked():
-        held = sweep(tmp_path, "loss=ce")
-    assert held.returncode == 1
-    assert held.stderr.count("job 1 of 1") == 2
-    assert "exit code 75" in held.stderr
+    with ExitStack() as other:
+        other.enter_context(folder.locked())
+        said = []
+        with subprocess.Popen(
+            command(tmp_path, "loss=ce"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        ) as held:
+            for line in held.stderr:
+                said.append(line)
+                if line.startswith("sweep: waiting for 1 job(s) that another process is doing"):
+                    (tmp_path / "aside").rename(folder.final)  # the other process has done it
+                    other.close()
+    assert held.returncode == 0, said
+    text = "".join(said)
+    assert text.count("job 1 of 1") == 3
+    assert "is finished" in text
+    assert "sweep: 1 of 1 jobs done" in text
+
+
+def test_two_sweeps_at_once_share_the_work(tmp_path):
+    both = [
+        subprocess.Popen(
+            command(tmp_path, "loss=ce,dice"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [sweep_.communicate(timeout=300)[1] for sweep_ in both]
+    assert [sweep_.returncode for sweep_ in both] == [0, 0], said
+    runs = store.finished_runs(tmp_path)
+    assert sorted(run.record["choices"]["loss"] for run in runs) == ["ce", "dice"]
+    assert not (tmp_path / "replaced").exists()  # none was done twice
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("os._exit(3)", "exited with code 3, and said no more"),
+        ("sys.exit(3)", "a module that it uses ended it with exit(3)."),
+    ],
+)
+def test_a_job_that_exits_has_the_reason_in_its_record(tmp_path, how, reason):
+    (tmp_path / "seglab_test_exits.py").write_text(
+        "import os, sys\n"
+        "from seglab.losses.cross_entropy import CrossEntropy\n"
+        "class Exits(CrossEntropy):\n"
+        "    def forward(self, logits, target):\n"
+        f"        if logits.requires_grad and logits.shape[-1] > 8: {how}\n"
+        "        return super().forward(logits, target)\n"
+    )
+    done = sweep(
+        tmp_path / "r", "loss=ce", "loss._target_=seglab_test_exits.Exits",
+        "allow=[seglab_test_exits]", path=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (draft,) = tmp_path.glob("r/drafts/*/record.json")
+    found = record.read_record(draft.parent)
+    assert reason in found["reason"], done.stderr
 
 
 @pytest.mark.parametrize("override", ["parallel=0", "parallel=2 hydra.launcher.devices=[0]"])

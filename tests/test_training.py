@@ -1,10 +1,12 @@
 """A run from its configuration to its record, in this process, on made images."""
 
 import contextlib
+import importlib
 import itertools
 import json
 import math
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -197,6 +199,80 @@ def test_a_run_that_was_cut_goes_on_and_ends_like_an_unbroken_one(tiny, results,
     assert record.read_record(draft)["status"] == "failed"
     resumed = experiment.run(tiny(*overrides))
     assert_same_numbers(resumed, whole)
+
+
+def test_a_run_that_goes_on_under_other_code_says_so_and_is_stale(
+    tiny, results, capfd, monkeypatch
+):
+    with cut_at(4, monkeypatch):
+        experiment.run(tiny("loss=ce"))
+    (draft,) = (p for p in (results / "drafts").iterdir() if p.is_dir())
+    kept = record.read_record(draft)
+    now = kept["code"]["losses/cross_entropy.py"]
+    kept["code"]["losses/cross_entropy.py"] = "as it was"
+    record.write_record(draft, kept)
+    resumed = experiment.run(tiny("loss=ce"))
+    said = capfd.readouterr().err
+    assert "has changed since it began: losses/cross_entropy.py." in said
+    assert f"delete {draft}" in said
+    assert record.read_record(resumed)["code"]["losses/cross_entropy.py"] == "as it was"
+    assert experiment.run(tiny("loss=ce")) == resumed
+    assert "is stale: the code that makes its numbers has changed" in capfd.readouterr().err
+    again = experiment.run(tiny("loss=ce", "rerun=stale"))
+    assert record.read_record(again)["code"]["losses/cross_entropy.py"] == now
+
+
+def test_the_code_of_ones_own_loss_is_among_that_which_makes_the_numbers(
+    tiny, tmp_path, capfd, monkeypatch
+):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    path = folder / "seglab_test_own_losses.py"
+    path.write_text("from seglab.losses.cross_entropy import CrossEntropy as Mine\n")
+    overrides = (
+        "loss=ce", "loss._target_=seglab_test_own_losses.Mine", "allow=[seglab_test_own_losses]",
+        "trainer.max_steps=1",
+    )  # fmt: skip
+    finished = experiment.run(tiny(*overrides))
+    code = record.read_record(finished)["code"]
+    assert [name for name in code if name.startswith("module ")] == [
+        "module seglab_test_own_losses"
+    ]
+    assert "ledger.py" in code  # it says which epoch is the best
+    assert record.changed_code(code) == []
+    path.write_text(path.read_text() + "# another\n")
+    record._hash_of.cache_clear()
+    assert record.changed_code(code) == ["module seglab_test_own_losses"]
+    assert experiment.run(tiny(*overrides)) == finished
+    assert "has changed since: module seglab_test_own_losses." in capfd.readouterr().err
+    path.unlink()  # as for a reader elsewhere, who has the record alone
+    monkeypatch.delitem(sys.modules, "seglab_test_own_losses")
+    importlib.invalidate_caches()
+    record._hash_of.cache_clear()
+    assert record.changed_code(code) == []
+
+
+def test_a_run_that_another_process_finished_before_the_lock_is_found(tiny, tmp_path, monkeypatch):
+    finished = experiment.run(tiny("loss=ce", "trainer.max_steps=1"))
+    aside = finished.rename(tmp_path / "aside")
+    lock = record.RunFolder.locked
+
+    @contextlib.contextmanager
+    def late(folder):
+        aside.rename(finished)
+        with lock(folder):
+            yield
+
+    monkeypatch.setattr(record.RunFolder, "locked", late)
+    monkeypatch.setattr(experiment.Run, "do", lambda _: pytest.fail("it was done again"))
+    assert experiment.run(tiny("loss=ce", "trainer.max_steps=1")) == finished
+
+
+def test_the_record_knows_the_files_that_its_numbers_are_read_from(finished):
+    kept = record.read_record(finished)["files"]
+    assert kept == record.digests(finished)
+    assert set(kept) == {"epochs.csv", "images.parquet"}
 
 
 def test_a_finished_run_is_not_done_again_unless_told(tiny, finished, capfd, monkeypatch):

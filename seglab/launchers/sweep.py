@@ -3,9 +3,11 @@
 Each job is `python train.py <overrides>` in a process of its own, wherever it runs.
 """
 
+import itertools
 import os
 import signal
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from omegaconf import DictConfig
 
 from seglab.errors import Busy, RunError
 
+PAUSES_SECONDS = (10.0, 30.0, 60.0)  # before what another process is doing is looked at again
 INTERRUPTED = 130  # exit code of a job that the user stopped
 KILLED = 137  # of one that left none
 RANKS = (  # what tells a training which of several processes it is
@@ -39,7 +42,10 @@ class Job:
 
 
 class SweepLauncher(Launcher):
-    """Runs the jobs of a sweep, once more those that another process was doing, and reports."""
+    """Runs the jobs of a sweep, and reports.
+
+    What another process, such as a second sweep, is doing is looked at again until it is done.
+    """
 
     options: list[str]
     results: Path
@@ -70,8 +76,17 @@ class SweepLauncher(Launcher):
         """Runs every job. Errors: RunError that lists the jobs that failed."""
         del initial_job_idx
         ended = self.run([Job(tuple(overrides)) for overrides in job_overrides])
-        busy = [job for job in ended if job.code == Busy.exit_code]
-        if busy:  # another sweep had them: by now it is through with most
+        for pause in itertools.chain((0.0,), PAUSES_SECONDS, itertools.repeat(PAUSES_SECONDS[-1])):
+            busy = [job for job in ended if job.code == Busy.exit_code]
+            if not busy:
+                break
+            if pause:  # by now another sweep would be through with what is quick
+                names = "".join(f"\n  {job}" for job in busy)
+                say(
+                    f"sweep: waiting for {len(busy)} job(s) that another process is doing:{names}\n"
+                    f"(looking again in {pause:g} s; Ctrl-C stops this sweep, not that process)"
+                )
+                time.sleep(pause)
             again = {job.overrides: job for job in self.run([Job(job.overrides) for job in busy])}
             ended = [again.get(job.overrides, job) for job in ended]
         failed = [job for job in ended if job.code]
@@ -80,8 +95,8 @@ class SweepLauncher(Launcher):
             listed = "\n".join(_failure(job) for job in failed)
             raise RunError(
                 f"{len(failed)} of {len(ended)} jobs failed:\n{listed}\n"
-                f"What each said stands {'in its log' if failed[0].log else 'above'} and in its "
-                "record. The same command does again what is not done."
+                f"What each said stands {'in its log' if failed[0].log else 'above'} and, if its "
+                "training had begun, in its record. The same command does again what is not done."
             )
         return [
             JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=job.code)
@@ -94,15 +109,19 @@ def _failure(job: Job) -> str:
 
 
 def exit_code(results: Path, pid: int, code: int) -> int:
-    """Of a job that has ended, as a shell gives it; one that a signal ended cannot say so itself.
+    """Of a job that has ended, as a shell gives it. One that a signal or os._exit ended could not
+    write down its end: its record says it from here.
 
     Args:
         code: of subprocess: minus the signal where there was one.
     """
-    if code >= 0:
-        return code
+    if code == 0:
+        return 0
     from seglab import record  # pandas, and part of a second, only where it is needed
 
+    if code > 0:
+        record.note_death(results, pid, f"exited with code {code}, and said no more")
+        return code
     name = signal.Signals(-code).name
     memory = ", by hand or for want of memory" if name == "SIGKILL" else ""
     record.note_death(results, pid, f"killed by {name}{memory}")

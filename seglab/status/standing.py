@@ -101,6 +101,8 @@ def _unfinished(cell: Cell, found: Found, state: str) -> Standing:
         left = (cell.epochs - found.epoch) * found.epoch_seconds
     reason = found.record.get("reason") or ""
     if state == "stopped" and not reason:
-        reason = "killed"  # it had no time to say so
+        reason = "it ended without a word (killed?)"
+    if state == "stopped" and record.changed_code(found.record.get("code") or {}):
+        reason += "; the code has changed since, so it will end as stale"
     why = reason if state != "running" else ""
     return Standing(cell, state, why, found.epoch, left, found.folder)
