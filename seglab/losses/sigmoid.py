@@ -30,16 +30,17 @@ def sums(z: Tensor, labels: Tensor, weights: Tensor | None, gamma: float | None)
         gamma: exponent of the pointwise cost; None leaves it out (0).
     """
     z = z.squeeze(1)
-    y, valid, w = _truth(z, labels, weights)
+    y, valid = _truth(z, labels)
     pointwise = z.new_zeros(len(z), dtype=torch.float64)
     if gamma is not None:
-        pointwise = _sum(w * cost(_log_of_truth(_own_side(z, y)), gamma))
-    # In place from here on: fresh memory costs more than the arithmetic.
-    pixels = _sum(valid)
-    p = z.sigmoid().mul_(valid)
-    hits = p * y
-    outside = _sum(p.sub_(hits))
-    inside, truth = _sum(hits.mul_(w)), _sum(y.mul_(w))
+        costs = cost(_log_of_truth(_own_side(z, y)), gamma)
+        pointwise = _sum(_times(_times(costs, weights), valid))
+    pixels = torch.full_like(pointwise, z.shape[1]) if valid is None else _sum(valid)
+    p = z.sigmoid()
+    outside = _sum(_times(torch.addcmul(p, p, y, value=-1), valid))  # p - p y
+    of_truth = _times(y, weights)
+    truth = _sum(of_truth)
+    inside = _sum(of_truth.mul_(p))
     by_class = (total[:, None] for total in (inside, outside, truth))
     return [*by_class, pointwise, pixels]
 
@@ -58,29 +59,39 @@ def gradient(
     None is a sum that the loss does not use.
     """
     z = z.squeeze(1)
-    y, valid, w = _truth(z, labels, weights)
-    by_z = torch.zeros_like(z)
+    y, valid = _truth(z, labels)
+    parts = []
     if by_pointwise is not None and gamma is not None:
         x = _own_side(z, y)
-        by_x = w * (-x).sigmoid() * by_pointwise[:, None]
+        by_x = _times((-x).sigmoid(), weights) * by_pointwise[:, None]
         by_x *= slope(_log_of_truth(x), gamma) if gamma > 0 else -1.0
-        by_z = _own_side(by_x, y)
-    if by_inside is None and by_outside is None:
-        return by_z.unsqueeze(1)
-    # In place from here on, as above.
-    by_p = valid.sub(y).mul_(0.0 if by_outside is None else by_outside)
-    if by_inside is not None:
-        by_p += y.mul_(w).mul_(by_inside)
-    p = z.sigmoid()
-    by_p.mul_(p).mul_(p.neg_().add_(1))
-    return by_z.add_(by_p).unsqueeze(1)
+        parts.append(_own_side(by_x, y))
+    if by_inside is not None or by_outside is not None:
+        by_p = torch.zeros_like(z) if by_outside is None else (y * -by_outside).add_(by_outside)
+        if by_inside is not None:
+            by_p += _times(y, weights).mul_(by_inside)
+        parts.append(torch.ops.aten.sigmoid_backward(by_p, z.sigmoid()))  # by_p p (1 - p)
+    by_z = sum(parts[1:], parts[0]) if parts else torch.zeros_like(z)
+    return _times(by_z, valid).unsqueeze(1)
 
 
-def _truth(z: Tensor, labels: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """y (0 where ignored), v and w in the precision of z; all (b, n)."""
-    valid = labels.to(z.dtype, copy=True).ne_(IGNORE)
-    y = labels.to(z.dtype, copy=True).eq_(1)
-    return y, valid, valid if weights is None else valid * weights
+# The planes are numbers, most steps are in place, and none has three operands of which one is a
+# number for each image: torch takes several times as long for bool, for fresh memory, for those.
+
+
+def _truth(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """y (0 where ignored) and v in the precision of z, both (b, n); v None: all are valid."""
+    y = labels.to(z.dtype, copy=True)
+    may_ask = z.device.type == "cpu"  # elsewhere it is to wait
+    if may_ask and (not y.numel() or y.max() != IGNORE):
+        return y.eq_(1), None
+    valid = y.ne(IGNORE).to(z.dtype)
+    return y.eq_(1), valid
+
+
+def _times(plane: Tensor, factor: Tensor | None) -> Tensor:
+    """In place; None is 1."""
+    return plane if factor is None else plane.mul_(factor)
 
 
 def _sum(plane: Tensor) -> Tensor:
