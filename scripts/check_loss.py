@@ -1,8 +1,9 @@
 """What a loss holds: python scripts/check_loss.py TARGET [key=value ...]
 
 TARGET is a name in configs/loss (dist), a file of yours (theirs.yaml), or module:Class of any
-package (segmentation_models_pytorch.losses:DiceLoss); key=value are its arguments. A class that
-takes a `mode` is given binary and multiclass in turn; --task is for one that is made for either.
+package (segmentation_models_pytorch.losses:DiceLoss) or of a file in the current folder
+(my_module:MyLoss, for my_module.py); key=value are its arguments. A class that takes a `mode` is
+given binary and multiclass in turn; --task is for one that is made for either.
 Each check ends in pass, fail with the counter-example, or not promised. The exit code is 1 where
 something fails.
 """
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--peaks", type=int, help=argparse.SUPPRESS)  # see peaks()
     given = parser.parse_args()
     torch.set_num_threads(1)
+    sys.path.insert(0, os.getcwd())  # a module of yours lies there, and Python looks beside scripts
     if given.peaks:
         loss = built(given.target, given.arguments, given.peaks)
         small, large = (partial(contenders, loss, given.peaks, side) for side in (TINY, SIDE))

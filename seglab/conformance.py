@@ -230,11 +230,17 @@ def empty_and_full(loss: Loss, channels: int) -> str:
 
 
 def all_ignored(loss: Loss, channels: int) -> str:
-    """A batch of ignored pixels is finite and teaches nothing."""
+    """A batch, or an image beside others, of ignored pixels is finite and teaches nothing."""
     logits, target = draw(8, channels)
-    _, gradient = judged(loss, logits, torch.full_like(target, IGNORE))
-    if (gradient != 0).any():
-        raise Broken("a batch of ignored pixels has a gradient")
+    for images, what in ((slice(None), "a batch"), (slice(1), "an image beside others")):
+        given = target.clone()
+        given[images] = IGNORE
+        try:
+            _, gradient = judged(loss, logits, given)
+        except Broken as broken:
+            raise Broken(f"{what} of ignored pixels: {broken}") from None
+        if (gradient[images] != 0).any():
+            raise Broken(f"{what} of ignored pixels has a gradient")
     return ""
 
 
@@ -312,7 +318,8 @@ def _slopes(loss: Loss, logits: Tensor, target: Tensor, step: float) -> Tensor:
 def optimum(loss: Loss, channels: int) -> str:
     """The truth costs less than doubt and than wrong answers, and is near the lowest value.
 
-    The lowest value is `loss.optimum`: 0 where a loss does not say, None where it has none.
+    The lowest value is `loss.optimum`: 0 where a loss does not say, None where it is no one number.
+    A truth that is less sure may lie above it, and none below.
     """
     _, target = draw(12, channels, ignored=0.0)
     labels = max(channels, 2)
@@ -331,9 +338,20 @@ def optimum(loss: Loss, channels: int) -> str:
         raise Broken(f"the truth costs {right:.6g}, {best} {costs[best]:.6g}")
     lowest = getattr(loss, "optimum", 0.0)
     if lowest is None:
-        return f"the truth costs {right:.3g}; the lowest value depends on the image"
-    if not math.isclose(right, lowest, abs_tol=1e-2 * max(1.0, abs(doubt - lowest))):
+        return f"the truth costs {right:.3g}; the loss names no lowest value"
+    size = max(1.0, abs(doubt - lowest))
+    if not math.isclose(right, lowest, abs_tol=1e-2 * size):
         raise Broken(f"the truth costs {right:.6g}, and the lowest value is {lowest:g}")
+    sure = {
+        height: float(judged(loss, answer(target, channels, height), target)[0])
+        for height in (1.0, 2.0, 5.0, 10.0)
+    }
+    height = min(sure, key=sure.__getitem__)
+    if sure[height] < lowest - 1e-6 * size:
+        raise Broken(
+            f"the truth with logits of +-{height:g} costs {sure[height]:.6g}, "
+            f"below the lowest value, {lowest:g}"
+        )
     if right == lowest:
         return f"the truth costs {right:.3g}, the lowest value"
     gap = f"{abs(right - lowest):.2g} {'above' if right > lowest else 'below'}"

@@ -20,6 +20,7 @@ Felzenszwalb, Huttenlocher. "Distance transforms of sampled functions." Theory o
 Borgefors. "Distance transformations in digital images." CVGIP 1986 (chessboard).
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -40,6 +41,29 @@ OPENCV_SIDE = 2048
 OPENCV_DISTANCE = 700
 
 
+def checked_spacing(spacing: Sequence[float] | None, axes: int | None = None) -> list[float] | None:
+    """The size of a pixel along each spatial axis as floats; None stays None, which is 1.
+
+    Args:
+        axes: how many there are; None where that is not known yet.
+
+    Errors: ValueError that names `spacing`, for what is not one positive number for each axis.
+    """
+    if spacing is None:
+        return None
+    try:
+        steps = [float(step) for step in spacing]
+    except (TypeError, ValueError):  # one number alone, or a word
+        steps = []
+    positive = bool(steps) and all(0 < step < math.inf for step in steps)
+    if not positive or axes not in (None, len(steps)):
+        raise ValueError(
+            f"spacing={spacing}: must be {'' if axes is None else f'{axes} '}positive numbers, one "
+            "for each spatial axis (two for images, three for volumes), or null"
+        )
+    return steps
+
+
 def squared_euclidean(labels: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
     """(B, H, W) integers -> (B, H, W) float32 squared distance to the nearest other label.
 
@@ -48,8 +72,10 @@ def squared_euclidean(labels: Tensor, spacing: Sequence[float] | None = None) ->
 
     Args:
         spacing: size of a pixel along each spatial axis, in the order of the axes; None is 1.
+
+    Errors: ValueError for a spacing that is not one positive number for each spatial axis.
     """
-    return _squared_euclidean(labels, None if spacing is None else [float(s) for s in spacing])
+    return _squared_euclidean(labels, checked_spacing(spacing, labels.ndim - 1))
 
 
 def chessboard(labels: Tensor) -> Tensor:
@@ -63,7 +89,8 @@ def chessboard(labels: Tensor) -> Tensor:
 
 def squared_euclidean_map(labels: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
     """`squared_euclidean` of one (H, W) or (D, H, W) array of integers -> float32, same shape."""
-    return edt.edtsq(_compact(labels), anisotropy=None if spacing is None else tuple(spacing))
+    steps = checked_spacing(spacing, labels.ndim)
+    return edt.edtsq(_compact(labels), anisotropy=None if steps is None else tuple(steps))
 
 
 def chessboard_map(labels: np.ndarray) -> np.ndarray:
@@ -106,7 +133,10 @@ def depth_map(mask: np.ndarray, metric: str) -> np.ndarray:
     if euclidean and (max(found.shape) > OPENCV_SIDE or found.max() > OPENCV_DISTANCE):
         return np.sqrt(squared_euclidean_map(inside)) * mask
     # OpenCV's square root is a rounding away from the nearest float of some whole squares.
-    depth[ring] = np.sqrt(np.rint(found * found)) if euclidean else found
+    if euclidean:
+        np.rint(np.multiply(found, found, out=found), out=found)
+        np.sqrt(found, out=found)
+    depth[ring] = found
     return depth
 
 
@@ -168,12 +198,12 @@ def _kernels_serve(labels: Tensor) -> bool:
 
 @_squared_euclidean.register_fake
 def _(labels: Tensor, spacing: Sequence[float] | None) -> Tensor:  # noqa: ARG001
-    return torch.empty_like(labels, dtype=torch.float32)
+    return labels.new_empty(labels.shape, dtype=torch.float32)
 
 
 @_chessboard.register_fake
 def _(labels: Tensor) -> Tensor:
-    return torch.empty_like(labels, dtype=torch.float32)
+    return labels.new_empty(labels.shape, dtype=torch.float32)
 
 
 def _on_the_cpu(labels: Tensor, transform: Callable[[np.ndarray], np.ndarray]) -> Tensor:

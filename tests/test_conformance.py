@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from seglab import config, conformance
 from seglab.conformance import Broken, examine
+from seglab.losses.cross_entropy import ConfidencePenalty
 from seglab.losses.overlap import Dice
 from seglab.ops import IGNORE
 from tests.conftest import ROOT
@@ -113,6 +114,39 @@ def test_each_check_finds_its_fault(name):
 def test_a_value_away_from_the_declared_optimum_is_told():
     with pytest.raises(Broken, match="the lowest value is 0"):
         conformance.optimum(has_another_optimum, 4)
+
+
+def test_a_truth_below_the_declared_lowest_value_is_told():
+    def rewards_doubt(z, t):  # declares no lowest value, which means 0
+        return ConfidencePenalty(0.5)(z, t)
+
+    for channels in (1, 4):
+        below = r"the truth with logits of \+-[12] costs -0\.\d+, below the lowest value, 0"
+        with pytest.raises(Broken, match=below):
+            conformance.optimum(rewards_doubt, channels)
+        said = conformance.optimum(ConfidencePenalty(0.5), channels)
+        assert said.endswith("the loss names no lowest value")
+        assert "the lowest value" in conformance.optimum(ConfidencePenalty(0.0), channels)
+
+
+def own_mean_of_each_image(z, t):
+    valid = t != IGNORE
+    if not valid.any():
+        return z.sum() * 0
+    cost = F.cross_entropy(z, t, ignore_index=IGNORE, reduction="none")
+    return (cost.flatten(1).sum(1) / valid.flatten(1).sum(1)).mean()
+
+
+def moves_ignored_images(z, t):
+    valid = (t != IGNORE).flatten(1).any(1)
+    return dice(z, t) + 1e-3 * (z.mean((1, 2, 3)) * ~valid).sum() * valid.any()
+
+
+def test_an_ignored_image_beside_others_is_tried():
+    with pytest.raises(Broken, match="an image beside others of ignored pixels: the value is nan"):
+        conformance.all_ignored(own_mean_of_each_image, 4)
+    with pytest.raises(Broken, match="an image beside others of ignored pixels has a gradient"):
+        conformance.all_ignored(moves_ignored_images, 4)
 
 
 def leaks_from_ignored(z, t):
@@ -231,6 +265,19 @@ def test_a_task_can_be_left_out(card):
     assert code == 0
     assert said.startswith("dice, 4 classes\n")
     assert "binary" not in said
+
+
+@pytest.mark.parametrize("arguments", [["theirs_by_name:MyLoss", "smooth=1.0"], ["mine.yaml"]])
+def test_a_loss_in_the_current_folder_is_found(card, monkeypatch, tmp_path, arguments):
+    source = "from seglab.losses.overlap import Dice\n\n\nclass MyLoss(Dice):\n    pass\n"
+    for module in ("theirs_by_name", "theirs_by_file"):
+        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
+    description = "_target_: theirs_by_file.MyLoss\nsmooth: 1.0\n"
+    (tmp_path / "mine.yaml").write_text(description, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    code, said, message = card(*arguments, "--no-cost", "--task", "binary")
+    assert (code, message) == (0, "")
+    assert said.startswith(f"{arguments[0]}, binary\n")
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,21 @@ def test_compiles_without_a_graph_break(batched):
     labels = torch.from_numpy(random_map(np.random.default_rng(7), (2, 8, 9), 3))
     compiled = torch.compile(lambda x: batched(x) + 1, backend="aot_eager", fullgraph=True)
     assert torch.equal(compiled(labels), batched(labels) + 1)
+    assert torch.equal(compiled(labels.mT), batched(labels.mT) + 1)
+
+
+@pytest.mark.parametrize("layout", ["turned", "cropped", "volume"])
+@pytest.mark.parametrize("operator", ["squared_euclidean", "chessboard"])
+def test_operators_describe_any_strides_correctly(operator, layout):
+    rng = np.random.default_rng(8)
+    shape = (3, 4, 5) if layout == "volume" else (6, 8)
+    labels = torch.from_numpy(np.stack([random_map(rng, shape, 3) for _ in range(2)]))
+    labels = labels[..., 1:] if layout == "cropped" else labels.mT
+    transform = getattr(torch.ops.seglab, operator)
+    arguments = (labels, None) if operator == "squared_euclidean" else (labels,)
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(transform, arguments, test_utils=checks)
+    assert torch.equal(transform(*arguments), transform(labels.contiguous(), *arguments[1:]))
 
 
 def test_depth_is_exact_where_opencvs_transform_is_not():

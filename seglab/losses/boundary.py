@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from seglab.distance import squared_euclidean
+from seglab.distance import checked_spacing, squared_euclidean
 from seglab.ops import IGNORE, probabilities
 
 
@@ -36,6 +36,8 @@ class Boundary(nn.Module):
         bound: |D| beyond it counts as it; None is no bound. rescale: D is divided by it, after
             the bound; None is 1. Both in pixels, or in the unit of `spacing`.
         spacing: size of a pixel along each axis; None is 1.
+
+    Errors: ValueError for a spacing that is not positive numbers.
     """
 
     not_promised: ClassVar = {"crop": "its distances see where the ignored part begins"}
@@ -45,7 +47,7 @@ class Boundary(nn.Module):
         self, bound: float | None, rescale: float | None, spacing: Sequence[float] | None
     ) -> None:
         super().__init__()
-        self.bound, self.rescale, self.spacing = bound, rescale, spacing
+        self.bound, self.rescale, self.spacing = bound, rescale, checked_spacing(spacing)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """logits (B, C, H, W), target (B, H, W) integers -> ()."""

@@ -73,11 +73,15 @@ class ConfidencePenalty(nn.Module):
     Pereyra, Tucker, Chorowski, Kaiser, Hinton. "Regularizing neural networks by penalizing
     confident output distributions." 2017. https://arxiv.org/abs/1701.06548 , section 3. Binary:
     the entropy of foreground against background. In nats.
+
+    A positive beta rewards some doubt: the lowest value is below 0, at a probability of the true
+    label below 1, and depends on the number of classes.
     """
 
     def __init__(self, beta: float) -> None:
         super().__init__()
         self.beta = beta
+        self.optimum = None if beta > 0 else 0.0
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """logits (B, C, H, W), target (B, H, W) integers -> ()."""

@@ -13,7 +13,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from seglab.distance import squared_euclidean
+from seglab.distance import checked_spacing, squared_euclidean
 from seglab.losses.cross_entropy import pixel_mean
 from seglab.losses.dist import by_class, root
 from seglab.losses.sums import soft_sums
@@ -53,11 +53,13 @@ class DistancePenalty(WeightedCrossEntropy):
 
     Args:
         spacing: size of a pixel along each axis; None is 1.
+
+    Errors: ValueError for a spacing that is not positive numbers.
     """
 
     def __init__(self, spacing: Sequence[float] | None) -> None:
         super().__init__()
-        self.spacing = spacing
+        self.spacing = checked_spacing(spacing)
 
     def weights(self, target: Tensor) -> Tensor:
         """1 + Phi."""
@@ -79,6 +81,8 @@ class ShapeAware(WeightedCrossEntropy):
         class_weights: w_c of class 0, 1, ...; None is 1 for each.
         w0: height of the second term. sigma: its width, in pixels or in the unit of `spacing`.
         spacing: size of a pixel along each axis; None is 1.
+
+    Errors: ValueError for a spacing that is not positive numbers.
     """
 
     not_promised: ClassVar = {"permutation": "class 0 is the background, and has no objects"}
@@ -91,7 +95,8 @@ class ShapeAware(WeightedCrossEntropy):
         spacing: Sequence[float] | None,
     ) -> None:
         super().__init__()
-        self.class_weights, self.w0, self.sigma, self.spacing = class_weights, w0, sigma, spacing
+        self.class_weights, self.w0, self.sigma = class_weights, w0, sigma
+        self.spacing = checked_spacing(spacing)
 
     def weights(self, target: Tensor) -> Tensor:
         """On the CPU, whatever the device of the target: made beforehand it costs nothing."""
@@ -150,8 +155,11 @@ def nearest_two(
     Args:
         numbers: of the objects, from 1 on and not necessarily all; 0 outside every object.
         reach: a distance beyond it may come out as inf, which spares looking far from an object.
+
+    Errors: ValueError for a spacing that is not one positive number for each axis.
     """
-    steps = np.ones(numbers.ndim) if spacing is None else np.asarray(spacing, dtype=float)
+    spacing = checked_spacing(spacing, numbers.ndim)
+    steps = np.ones(numbers.ndim) if spacing is None else np.asarray(spacing)
     margins = np.minimum(np.ceil(reach / steps), numbers.shape).astype(int)
     first = np.full(numbers.shape, np.inf)
     second = first.copy()

@@ -27,7 +27,8 @@ class UNet(nn.Module):
         classes: channels of the logits.
         channels: of each level, from the top.
         attention: weighs what is concatenated by additive attention gates (Oktay et al. "Attention
-            U-Net." MIDL 2018. https://arxiv.org/abs/1804.03999 ).
+            U-Net." MIDL 2018. https://arxiv.org/abs/1804.03999 ), one on every level, as
+            in Bakos's formula; Oktay et al. leave the finest skip connection without one.
         residual: each block adds its input, through a 1 x 1 convolution, to its output (He et al.
             "Deep residual learning for image recognition." CVPR 2016).
         dropout: share of the channels that is dropped in training, after each convolution's ReLU.

@@ -4,6 +4,7 @@ import copy
 import inspect
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from seglab.distance import squared_euclidean, squared_euclidean_map
 from seglab.losses.boundary import Boundary, signed_distances
 from seglab.losses.cross_entropy import ConfidencePenalty, Focal, WeightedBinaryCrossEntropy
 from seglab.losses.lovasz import Lovasz
@@ -314,6 +316,38 @@ def test_weights_made_beforehand_give_the_same_loss():
         assert torch.equal(loss(logits, target, torch.from_numpy(planes)), loss(logits, target))
 
 
+NOT_SIZES = [[0, 1], [1, -2], [1, math.inf], [math.nan, 1], [], 3, ["wide", 1]]
+
+
+@pytest.mark.parametrize("spacing", NOT_SIZES, ids=str)
+def test_a_spacing_of_other_than_positive_numbers_is_refused_when_a_loss_is_made(spacing):
+    message = re.escape(f"spacing={spacing}: must be positive numbers")
+    for make in (
+        lambda: DistancePenalty(spacing),
+        lambda: ShapeAware(None, 10.0, 5.0, spacing),
+        lambda: Boundary(None, None, spacing),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((12, 17), [3.0, 1.0, 1.0]), ((5, 6, 7), [2.0, 1.0])]
+)
+def test_a_spacing_for_other_axes_is_refused_in_use(channels, shape, spacing):
+    logits, target = batch(14, channels, shape=shape)
+    message = re.escape(f"spacing={spacing}: must be {len(shape)} positive numbers")
+    losses = DistancePenalty(spacing), Boundary(None, None, spacing)
+    for loss in (*losses, ShapeAware(None, 10.0, 5.0, spacing)):
+        with pytest.raises(ValueError, match=message):
+            loss(logits, target)
+    for transform in (squared_euclidean_map, nearest_two):
+        with pytest.raises(ValueError, match=message):
+            transform(target[0].numpy(), spacing)
+    with pytest.raises(ValueError, match=message):  # before any device's own form is called
+        squared_euclidean(target.to("meta"), spacing)
+
+
 # ---------------------------------------------------------------- sums over epochs
 
 
@@ -332,6 +366,16 @@ def test_schedules():
         schedule("cosine", 0.5)
     with pytest.raises(ValueError, match="every=0"):
         schedule("step", 0.5, every=0)
+    with pytest.raises(ValueError, match=r"value=2\.0: is above highest=1\.0"):
+        schedule("constant", 2.0)
+
+
+@pytest.mark.parametrize("rule", ["constant", "linear", "exponential", "step"])
+@pytest.mark.parametrize(("value", "change"), [(0.3, 0.2), (0.3, -0.2), (-0.3, 0.2), (0.0, 0.0)])
+@pytest.mark.parametrize("highest", [0.7, 2.0])
+def test_the_most_of_a_schedule_is_what_its_weights_come_to(rule, value, change, highest):
+    alpha = schedule(rule, value, change, 2, highest)
+    assert math.isclose(max(alpha(k) for k in range(1, 100)), alpha.most, abs_tol=1e-12)
 
 
 def test_a_weighted_sum_follows_the_epoch():
@@ -350,6 +394,71 @@ def test_a_weighted_sum_follows_the_epoch():
         expected = (1 - alpha) * values[0] + alpha * values[1]
         torch.testing.assert_close(loss(logits, target), expected)
     assert set(loss.not_promised) == {"crop"}
+
+
+class KnowsTheEpoch(Lovasz):
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+def test_a_weighted_sum_tells_its_terms_the_epoch():
+    first, second = Lovasz(), KnowsTheEpoch()
+    inner = WeightedSum(
+        {
+            "first": {"loss": first, "weight": "rest"},
+            "second": {"loss": second, "weight": schedule("linear", 0.1)},
+        }
+    )
+    tversky = Tversky(0.7, 0.3, 1.0)
+    loss = WeightedSum(
+        {
+            "inner": {"loss": inner, "weight": schedule("linear", 0.2)},
+            "tversky": {"loss": tversky, "weight": "rest"},
+        }
+    )
+    loss.set_epoch(3)
+    assert second.epoch == 3
+    weights = {"inner": 0.6, "tversky": 0.4, "inner_first": 0.7, "inner_second": 0.3}
+    assert loss.weights_in_use() == pytest.approx(weights)
+    logits, target = batch(15, 4)
+    parts = 0.7 * first(logits, target) + 0.3 * second(logits, target)
+    torch.testing.assert_close(loss(logits, target), 0.6 * parts + 0.4 * tversky(logits, target))
+
+
+def with_rest(**given):
+    weights = given | {"tversky": "rest"}
+    return WeightedSum({n: {"loss": Lovasz(), "weight": w} for n, w in weights.items()})
+
+
+def test_a_rest_below_0_is_refused_when_the_sum_is_made():
+    message = r"terms\.tversky\.weight=rest: .* \(a\) reach 2, which leaves -1\."
+    for rule in ("linear", "step"):  # in a later epoch
+        with pytest.raises(ValueError, match=message):
+            with_rest(a=schedule(rule, 0.1, highest=2.0))
+    with pytest.raises(ValueError, match=message):
+        with_rest(a=schedule("constant", 2.0, highest=2.0))
+    with pytest.raises(ValueError, match=r"\(a, b\) reach 1\.5, which leaves -0\.5"):
+        with_rest(a=schedule("constant", 0.5), b=schedule("exponential", 0.1, highest=2.0))
+    decimals = {"a": 0.2, "b": 0.4, "c": 0.3, "d": 0.1}
+    full = with_rest(**{name: schedule("constant", weight) for name, weight in decimals.items()})
+    rest = full.weights_in_use()["tversky"]
+    assert -1e-15 < rest < 0  # they add up to 1 but for rounding
+    falling = schedule("step", 0.9, -0.2, highest=2.0)
+    assert with_rest(a=falling).weights_in_use()["tversky"] == pytest.approx(0.1)
+    together = WeightedSum({"a": {"loss": Lovasz(), "weight": schedule("constant", 2, highest=2)}})
+    assert together.weights_in_use() == {"a": 2}  # nothing is left out, so nothing is below 0
+
+
+def test_a_rest_below_0_by_a_schedule_of_ones_own_is_refused_in_its_epoch():
+    loss = with_rest(a=lambda epoch: 0.3 * epoch)
+    for epoch in (1, 2, 3):
+        loss.set_epoch(epoch)
+        assert loss.weights_in_use()["tversky"] == pytest.approx(1 - 0.3 * epoch)
+    loss.set_epoch(4)
+    with pytest.raises(ValueError, match=r"\(a\) reach 1\.2, which leaves -0\.2"):
+        loss(*batch(16, 1))
 
 
 def test_a_weighted_sum_hands_planes_to_the_term_that_takes_them():
@@ -391,5 +500,7 @@ def test_a_weighted_sum_refuses_terms_that_say_nothing():
         WeightedSum({"a": term, "b": term})
     with pytest.raises(ValueError, match=r"terms\.a has \['loss'\], expected loss and weight"):
         WeightedSum({"a": {"loss": Lovasz()}})
+    with pytest.raises(ValueError, match=r"terms\.a\.weight=rset: must be a schedule, or the word"):
+        WeightedSum({"a": {"loss": Lovasz(), "weight": "rset"}})
     with pytest.raises(ValueError, match="at least one"):
         WeightedSum({})
