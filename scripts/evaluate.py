@@ -3,9 +3,10 @@
 Every metric of seglab/metrics/pairs.py for each image (or volume) and class of one split, under the
 best weights and after the run's own postprocess, and how well the probabilities rank the pixels
 (ROC AUC, average precision). Distances are in millimetres where the data set knows the size of its
-pixels, else in pixels; the tolerance of a surface Dice is 1 of that unit, those of b_dsc are pixels
-always. Prints a table for each class, and writes the value of each image to --output. RUN is a
-folder or a name in <results>/runs.
+pixels (volumes and their slices; dataset.size is reckoned with), else in pixels, and so where steps
+of augmentation.evaluation may have changed that size; the tolerance of a surface Dice is 1 of that
+unit, those of b_dsc are pixels always. Prints a table for each class, and writes the value of each
+image to --output. RUN is a folder or a name in <results>/runs.
 """
 
 import argparse
@@ -70,13 +71,16 @@ def evaluated(
     split = cache.open_split(source, preprocess, settings.cache_dir, verdict, split_name)
     augmentation = config.build(settings, "augmentation")
     images = module.Images(split, None, augmentation.evaluation, EVALUATION_STREAM)
+    samples = source.samples(split_name)
     names = source.classes
     ranked = [ScoreHistogram() for _ in names]
     rows = []
     for index, image_name in enumerate(split.ids):
         item = images[index]  # what is drawn for it is drawn once: the same again
         truth = item["target"].numpy()
-        spacing = split.spacings[index] if source.dimensions == 3 else None
+        spacing = None
+        if augmentation.evaluation is None:
+            spacing = cache.spacing_of(source, preprocess, samples[index])
         p = run.probabilities(item["image"][None])
         labels = (p[:, 0] > 0.5).long() if len(names) == 1 else p.argmax(dim=1)
         predicted, scores = run.finished(labels)[0].numpy(), p[0].numpy()

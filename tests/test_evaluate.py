@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from seglab import config, experiment, record, store
-from seglab.data import check
+from seglab.data import augment, cache, check, module
+from seglab.data.preprocess import Preprocess
 from seglab.metrics import areas, pairs
 from seglab.postprocess import ClosingLargest, Unchanged
 from tests.conftest import ROOT, TINY
@@ -100,7 +101,7 @@ def test_its_precision_is_that_of_the_stored_counts(evaluate, finished, tmp_path
     assert "roc_auc" in text
     found = pd.read_csv(tmp_path / "images.csv")
     (run,) = store.finished_runs(finished.parents[1])
-    kept = run.images()
+    kept = pd.read_parquet(run.folder / "images.parquet")
     kept = kept[(kept["checkpoint"] == "best") & (kept["split"] == "test")]
     kept = kept.sort_values(["image", "class"])
     names = run.record["dataset"]["classes"]
@@ -183,6 +184,53 @@ def test_volumes_are_measured_whole_and_in_millimetres(script, volumes):
     for label, auc in zip(("background", "a", "b"), shares, strict=True):
         own = images[images["class"] == label]
         assert own["balanced_accuracy"].mean() == pytest.approx(auc)
+
+
+RESIZE = "{_target_: albumentations.Resize, height: 40, width: 40}"
+
+
+@pytest.mark.parametrize(
+    ("options", "unit", "row"),
+    [
+        (("dataset.size=null",), "mm", 3.0),
+        (("dataset.size=20",), "mm", 1.5),  # twice as many rows
+        (("dataset.size=20", f"augmentation.evaluation=[{RESIZE}]"), "pixels", 1.0),
+    ],
+)
+def test_slices_are_measured_in_the_millimetres_of_their_resized_pixels(
+    script, tmp_path, read, options, unit, row
+):
+    """Coronal slices of 3 x 1 mm, and a run that sees everything one row too low."""
+    root = trees.nifti(tmp_path / "scans")
+    settings = read(
+        "dataset=nifti_slices", f"dataset.root='{root}'", "dataset.axis=coronal", "trainer=cpu",
+        "dataset.empty_slices=drop", *options,
+    )  # fmt: skip
+    source = config.build(settings, "dataset")
+    verdict = check.require_clean(source, settings.cache_dir)
+    preprocess = Preprocess(settings.dataset.size, settings.dataset.pad)
+    split = cache.open_split(source, preprocess, settings.cache_dir, verdict, "test")
+    drawn = config.build(settings, "augmentation").evaluation
+    shown = iter(module.Images(split, None, drawn, augment.EVALUATION_STREAM))
+
+    def probabilities(image):
+        truth = next(shown)["target"].numpy()
+        assert image.shape[2:] == truth.shape
+        moved = np.roll(np.where(truth == 255, 0, truth), 1, axis=0)
+        return torch.from_numpy(np.eye(3, dtype=np.float32)[moved]).movedim(-1, 0)[None]
+
+    run = SimpleNamespace(
+        folder=tmp_path,
+        settings=settings,
+        record={"science": {"data": verdict.fingerprint}},
+        probabilities=probabilities,
+        finished=Unchanged(),
+    )
+    images, _ = script.evaluated(run, "test")
+    assert set(images["unit"]) == {unit}
+    box = images[(images["class"] == "a") & (images["hausdorff"] > 0)]
+    assert len(box) > 4
+    assert box["hausdorff"].tolist() == [row] * len(box)
 
 
 def test_what_is_measured_is_what_the_run_counts(script, volumes):

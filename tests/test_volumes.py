@@ -13,7 +13,7 @@ from seglab.metrics import boundary_counts, region_counts
 from seglab.models import sizes
 from seglab.models.vnet import VNet
 from seglab.status import cells
-from tests.data import volume_trees
+from tests.data import trees, volume_trees
 from tests.test_training import assert_same_numbers, cut_at
 
 TINY = (
@@ -27,6 +27,7 @@ TINY = (
     "logger=none",
 )
 SMALL = ("model=vnet", "model.channels=4")
+WARP = "{_target_: albumentations.ElasticTransform, fill_mask: 255}"
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,10 @@ def test_vnet_is_milletaris():
         (("model=vnet", "trainer.batch_size=1"), "trainer.batch_size=1: each process would train"),
         (("model=vnet", "trainer.devices=2"), r"trainer\.devices=2.*split val has 1 image"),
         (("model=vnet", "metrics.further=[auk]"), r"metrics\.further.*auk.*auc"),
+        (
+            ("model=vnet", f"augmentation.train=[{WARP}]"),
+            r"augmentation\.train\[0\]: ElasticTransform puts 0 into most slices",
+        ),
     ],
 )
 def test_a_mistake_is_named_before_training(balls, overrides, words):
@@ -260,6 +265,78 @@ def test_a_patch_beyond_every_volume_is_said(balls, capfd):
     assert "at least 50% of each patch is padding" in said
     experiment.open_data(balls(), main=True)
     assert "Warning" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ("dataset=nifti", "loss=distance_penalty"),
+            "loss.spacing=null: the loss measures distances in voxels, which are [3,1,1] mm. "
+            "For millimetres: loss.spacing=[3,1,1]",
+        ),
+        (
+            ("dataset=nifti", "loss=boundary_bce", "dataset.axis=coronal"),
+            "loss.terms.boundary.loss.spacing=null: the loss measures distances in voxels, which "
+            "are [1,3,1] mm. For millimetres: loss.terms.boundary.loss.spacing=[1,3,1]",
+        ),
+        (
+            ("dataset=nifti", "loss=shape_aware", "dataset.spacing=[4,0.7,1]"),  # 4.5 of 18 mm: 4
+            "loss.spacing=null: the loss measures distances in voxels, which are [4,0.7,1] mm. "
+            "For millimetres: loss.spacing=[4,0.7,1]",
+        ),
+        (
+            ("dataset=nifti_slices", "loss=boundary", "dataset.axis=coronal", "dataset.size=20"),
+            "loss.spacing=null: the loss measures distances in pixels, which are [1.5,0.5] mm. "
+            "For millimetres: loss.spacing=[1.5,0.5]",
+        ),
+        (("dataset=nifti", "loss=boundary", "dataset.spacing=[1,1,1]"), None),
+        (("dataset=nifti", "loss=boundary", "loss.spacing=[3,1,1]"), None),
+        (("dataset=nifti", "loss=dice"), None),
+        (("dataset=nifti_slices", "loss=boundary"), None),  # axial: square pixels
+    ],
+)
+def test_distances_in_voxels_that_are_no_cubes_are_said(read, tmp_path, capfd, overrides, said):
+    root = trees.nifti(tmp_path / "scans")
+    settings = read(f"dataset.root='{root}'", "trainer=cpu", *overrides)
+    data = experiment.open_data(settings, main=True)
+    capfd.readouterr()
+    experiment.look_at_spacing(settings, data, config.build(settings, "loss"))
+    assert capfd.readouterr().err == ("" if said is None else f"Warning: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rest"),
+    [
+        (("dataset=nifti",), "For millimetres resample them to one: dataset.spacing=[3,1,1]"),
+        (
+            ("dataset=nifti_slices", "dataset.axis=coronal", "dataset.size=null"),
+            "No one spacing fits all; that of the median:",
+        ),
+    ],
+)
+def test_where_spacings_differ_the_warning_says_how_to_make_them_one(
+    read, tmp_path, capfd, overrides, rest
+):
+    root = trees.nifti(tmp_path / "scans")
+    settings = read(f"dataset.root='{root}'", "trainer=cpu", "loss=boundary", *overrides)
+    source = config.build(settings, "dataset")
+    name = source.samples("train")[0].files[0].name.removesuffix("_0000.nii.gz")
+    image, labels = trees.scan(0)
+    for path, array in ((f"imagesTr/{name}_0000", image[..., 0]), (f"labelsTr/{name}", labels)):
+        trees.save_nifti(root / f"{path}.nii.gz", array, np.diag([1, 1, 5, 1]))
+    data = experiment.open_data(settings, main=True)
+    capfd.readouterr()
+    experiment.look_at_spacing(settings, data, config.build(settings, "loss"))
+    said = capfd.readouterr().err
+    assert "which differ from volume to volume (median [3,1" in said
+    assert f"{rest} loss.spacing=[3,1" in said
+
+
+def test_a_run_says_it_before_training(balls, capfd):
+    experiment.run(balls(*SMALL, "loss=distance_penalty", "trainer.epochs=1"))
+    said = capfd.readouterr().err
+    assert said.count("loss.spacing=[1,0.5,0.5]") == 1
 
 
 def test_images_for_a_network_of_volumes_are_refused(tiny):

@@ -6,7 +6,7 @@ itself repeats its stream in every worker and every epoch; and its `set_random_s
 of a pipeline one seed, so that two flips always happen together. Here each step has its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -18,6 +18,22 @@ from seglab.errors import ConfigError
 
 EVALUATION_STREAM = (0, 6)  # of what is drawn once for an evaluated image, whatever the seed
 Draw = Callable[..., tuple[np.ndarray, ...]]  # rng, image, mask, more masks -> the same, drawn
+# of albumentations 2.0.8: what puts 0 into a mask whatever its arguments, and what does not
+INSTEAD = {
+    A.CoarseDropout3D: "CoarseDropout",
+    A.FrequencyMasking: "XYMasking",
+    A.TimeMasking: "XYMasking",
+    A.GridElasticDeform: "ElasticTransform",
+}
+# and what does so in all slices of a volume but four: OpenCV fills no more channels than these
+WARPS = (
+    A.ElasticTransform,
+    A.GridDistortion,
+    A.OpticalDistortion,
+    A.Perspective,
+    A.PiecewiseAffine,
+    A.ThinPlateSpline,
+)
 
 
 class Augmentation:
@@ -28,7 +44,7 @@ class Augmentation:
         evaluation: of validation and test images, drawn once: the same for every epoch, seed and
             loss.
 
-    Errors: ConfigError for a step that would fill the mask outside the image with a class.
+    Errors: ConfigError for a step that would put a class into the mask where there is no image.
     """
 
     def __init__(
@@ -36,9 +52,22 @@ class Augmentation:
     ) -> None:
         self.train = Steps(train) if train else None
         self.evaluation = Steps(evaluation) if evaluation else None
-        for part, steps in (("train", train), ("evaluation", evaluation)):
-            for number, step in enumerate(steps):
-                _refuse_filled_masks(f"augmentation.{part}[{number}]", step)
+        self._named = [
+            *_with_keys("augmentation.train", train),
+            *_with_keys("augmentation.evaluation", evaluation),
+        ]
+        for key, step in self._named:
+            _refuse_filled_masks(key, step)
+
+    def refuse_for_volumes(self) -> None:
+        """Errors: ConfigError for a step that would fill the masks of volumes with class 0."""
+        for key, step in self._named:
+            if isinstance(step, WARPS) and step.border_mode == cv2.BORDER_CONSTANT:
+                raise ConfigError(
+                    f"{key}: {type(step).__name__} puts 0 into most slices of a volume's mask, "
+                    f"whatever its fill_mask. Take Affine, or {key}.border_mode="
+                    f"{cv2.BORDER_REFLECT_101} (OpenCV's BORDER_REFLECT_101)."
+                )
 
 
 class Steps:
@@ -144,14 +173,27 @@ def _inside(step: Any) -> Sequence[Any]:
     return step.transforms if isinstance(step, A.BaseCompose) else ()
 
 
+def _with_keys(key: str, steps: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Each step and each step in it, with its key."""
+    for number, step in enumerate(steps):
+        own = f"{key}[{number}]"
+        yield own, step
+        yield from _with_keys(f"{own}.transforms", _inside(step))
+
+
 def _refuse_filled_masks(key: str, step: Any) -> None:
-    for number, inner in enumerate(_inside(step)):
-        _refuse_filled_masks(f"{key}.transforms[{number}]", inner)
-    fill = getattr(step, "fill_mask", IGNORE)
+    instead = INSTEAD.get(type(step))
+    if instead is not None:
+        raise ConfigError(
+            f"{key}: {type(step).__name__} puts 0 into the mask, and has no say in it. "
+            f"Take {instead}."
+        )
+    option = "mask_drop_value" if isinstance(step, A.PixelDropout) else "fill_mask"
+    fill = getattr(step, option, None)  # None, where a step allows it, leaves the mask alone
     mode = getattr(step, "border_mode", cv2.BORDER_CONSTANT)
     fills = mode == cv2.BORDER_CONSTANT and getattr(step, "pad_if_needed", True)
-    if fills and fill != IGNORE:
+    if fills and fill not in (None, IGNORE):
         raise ConfigError(
-            f"{key}.fill_mask={fill}: what a step puts into the mask from outside the image is "
-            f"of no class. Set {key}.fill_mask={IGNORE}."
+            f"{key}.{option}={fill}: what a step puts into the mask where it takes away the "
+            f"image, or looks outside it, is of no class. Set {key}.{option}={IGNORE}."
         )

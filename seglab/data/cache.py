@@ -72,6 +72,23 @@ def one_shape(source: Source, preprocess: Preprocess, verdict: Verdict) -> tuple
     return shapes[0]
 
 
+def spacing_of(source: Source, preprocess: Preprocess, sample: Sample) -> tuple[float, ...] | None:
+    """Millimetres from pixel to pixel of a sample as `open_split` gives it; None: not known.
+
+    (H, W) of an image, which dataset.size makes larger or smaller; (D, H, W) of a volume. From
+    the headers alone.
+
+    Errors: DataError where a file has become unreadable.
+    """
+    spacing = source.spacing(sample)
+    if spacing is None or source.dimensions == 3:
+        return spacing
+    stored = source.stored_shape(sample)
+    assert stored is not None, source.name
+    sides = zip(spacing, stored, preprocess.resized(*stored), strict=True)
+    return tuple(length * old / new for length, old, new in sides)
+
+
 class Split(ABC, Sequence):
     """The preprocessed images and masks of one split; cheap to send to another process.
 

@@ -4,6 +4,9 @@ Jaeger et al. "Two public chest X-ray datasets for computer-aided screening of p
 Quantitative Imaging in Medicine and Surgery 2014. One image for each patient. Montgomery's masks
 are NLM's, left and right lung; Shenzhen's 566 were added by Stirenko et al. 2018, and 96 of its
 images have none. The two protocols differ (the shadow of the heart).
+
+Images are 8 bit RGB or grey, or grey in 16 bits, of which a radiograph fills 12 or so: see
+`eight_bits`.
 """
 
 import re
@@ -31,6 +34,19 @@ TREE = """\
   mask/CHNCXR_0001_0_mask.png ...
   (of one site alone, its folders will do)"""
 _NAME = re.compile(r"(MCUCXR|CHNCXR)_\d{4}_[01]\.png")
+
+
+def eight_bits(grey: np.ndarray) -> np.ndarray:
+    """(H, W) uint16 -> (H, W) uint8: the upper 8 of the bits that the image fills.
+
+    These are as few as hold its largest value, and 8 at least: an image of 12 bits (maximum 2048
+    to 4095) is divided by 16, one of all 16 by 256, one below 256 stays as it is. So no image
+    comes out black, and all that fill the same bits keep their contrast to one another; dividing
+    by the maximum itself would let one bright marker change it. (A dark one that leaves the
+    uppermost of its 12 bits unused comes out twice as bright.)
+    """
+    filled = max(8, int(grey.max()).bit_length())
+    return (grey >> (filled - 8)).astype(np.uint8)
 
 
 class ChestXRays(Source):
@@ -72,7 +88,7 @@ class ChestXRays(Source):
 
     def read_image(self, sample: Sample) -> np.ndarray:
         """(H, W, 3) uint8 RGB, grey; some 3000 to 4900 pixels a side."""
-        return read_rgb(sample.files[0])
+        return read_rgb(sample.files[0], eight_bits)
 
     def read_mask(self, sample: Sample) -> np.ndarray:
         """(H, W) uint8 0 and 1: both lungs. Errors: FileFaults where the two differ in size."""

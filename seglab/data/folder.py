@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seglab.data.layout import file_names, files_by_stem, root_folder
-from seglab.data.partition import grouping, partition
+from seglab.data.partition import grouping, partition, torn_group
 from seglab.data.reading import read_labels, read_rgb, read_stencil, refuse_labels
 from seglab.data.source import IGNORE, Fault, Sample, Source
 from seglab.errors import ConfigError, DataError
@@ -35,9 +35,12 @@ class Folder(Source):
         zero_means_ignore: of several classes, the masks hold 1, 2, ... and 0 where nothing counts.
         split: shares of val and test, and the seed that draws them; not with a table.
         group: a regular expression with one group in brackets, found in each image's name: what
-            it finds (a patient's number) stays in one split. None: each image is by itself.
+            it finds (a patient's number) stays in one split. None: each image is by itself. In a
+            table the name is that of the file, without suffix; an expression with a / in it is
+            looked for in all of the column image: "^(.*)/" is a folder for each patient.
 
     Errors: DataError where the root is missing, ConfigError for what does not fit together.
+    `samples`, too: DataError for a table with a group in two splits, or an empty cell.
     """
 
     name = "folder"
@@ -154,13 +157,37 @@ class Folder(Source):
             raise DataError(f"{path}: must have the columns image, mask and split, and rows")
         found: dict[str, list[Sample]] = {split: [] for split in self.splits}
         for number, row in enumerate(rows, start=2):
+            empty = [key for key in ("image", "mask") if not (row[key] or "").strip()]
+            if empty:
+                raise DataError(
+                    f"{path}, line {number}: no {empty[0]}. Each line names both files; an image "
+                    "with nothing in it has a mask that is all background. Or delete the line."
+                )
             if row["split"] not in found:
                 raise DataError(
                     f"{path}, line {number}: split {row['split']!r}, expected train, val or test"
                 )
             files = self.root / row["image"], self.root / row["mask"]
             found[row["split"]].append(Sample(Path(row["image"]).with_suffix("").as_posix(), files))
+        self._refuse_torn_groups(path, rows)
         return found
+
+    def _refuse_torn_groups(self, path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+        """Errors: DataError where the rows of one group are in several splits."""
+        if self.group is None:  # what is the same image, the check says
+            return
+        names = [Path(row["image"]) for row in rows]
+        placed = [
+            (name.as_posix() if "/" in self.group else name.stem, row["split"])
+            for name, row in zip(names, rows, strict=True)
+        ]
+        torn = torn_group(placed, grouping(self.group))
+        if torn is not None:
+            (name, split), (_, other) = (placed[place] for place in torn)
+            raise DataError(
+                f"{path}, line {torn[1] + 2}: {grouping(self.group)(name)} (dataset.group) is in "
+                f"{other}, and in {split} on line {torn[0] + 2}. Put all of a group into one split."
+            )
 
 
 def class_names(

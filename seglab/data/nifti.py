@@ -22,7 +22,7 @@ from seglab.data.nifti_layout import (
     read_description,
     read_json,
 )
-from seglab.data.partition import grouping, partition
+from seglab.data.partition import grouping, partition, torn_group
 from seglab.data.reading import FileFaults
 from seglab.data.source import Fault, Sample, Source
 from seglab.errors import ConfigError, DataError
@@ -177,9 +177,10 @@ class Nifti(Source):
         lost = [name for kept in names.values() for name in kept if name not in training]
         if lost:
             raise DataError(f"{path}: fold {self.fold} names {lost[0]}, which is not in imagesTr")
-        groups = [{self._group_of(name) for name in kept} for kept in names.values()]
-        if set.intersection(*groups):
-            shared = sorted(set.intersection(*groups))[0]
+        placed = [(name, split) for split, kept in names.items() for name in kept]
+        torn = torn_group(placed, self._group_of)
+        if torn is not None:
+            shared = self._group_of(placed[torn[0]][0])
             raise DataError(f"{path}: fold {self.fold} has {shared} in train and in val")
         return names
 
@@ -229,6 +230,12 @@ class Nifti(Source):
         grid = volumes.read_grid(sample.files[0])
         depth, rows, columns = grid.spacing[list(grid.order(self.axis))]
         return float(depth), float(rows), float(columns)
+
+    def _shape(self, sample: Sample) -> tuple[int, int, int]:
+        """(D, H, W) as stored."""
+        grid = volumes.read_grid(sample.files[0])
+        depth, rows, columns = (grid.shape[k] for k in grid.order(self.axis))
+        return depth, rows, columns
 
 
 class NiftiVolumes(Nifti):
@@ -293,12 +300,6 @@ class NiftiVolumes(Nifti):
         depth, rows, columns = (max(1, round(n * old / new)) for n, old, new in pairs)
         return depth, rows, columns
 
-    def _shape(self, sample: Sample) -> tuple[int, int, int]:
-        """(D, H, W) as stored."""
-        grid = volumes.read_grid(sample.files[0])
-        depth, rows, columns = (grid.shape[k] for k in grid.order(self.axis))
-        return depth, rows, columns
-
 
 class NiftiSlices(Nifti):
     """Slices across the depth axis, one a sample: 8 bit, as other images are.
@@ -342,6 +343,10 @@ class NiftiSlices(Nifti):
     def spacing(self, sample: Sample) -> tuple[float, float]:
         """(H, W) mm of the slice as stored."""
         return self._spacing(sample)[1:]
+
+    def stored_shape(self, sample: Sample) -> tuple[int, int]:
+        """(H, W) of the slice."""
+        return self._shape(sample)[1:]
 
     def read_image(self, sample: Sample) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""

@@ -75,6 +75,21 @@ def grouping(pattern: str | None) -> Callable[[str], str]:
     return group_of
 
 
+def torn_group(
+    placed: Sequence[tuple[str, str]], group: Callable[[str], str]
+) -> tuple[int, int] | None:
+    """The first two of `placed`, (name, split) each, of one group in different splits; else None.
+
+    Their places in it, the earlier one first.
+    """
+    first: dict[str, int] = {}
+    for place, (name, split) in enumerate(placed):
+        earlier = first.setdefault(group(name), place)
+        if placed[earlier][1] != split:
+            return earlier, place
+    return None
+
+
 def _key(seed: int, name: str) -> str:
     """Sorting by a hash is a shuffle that no library version changes."""
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()

@@ -55,12 +55,16 @@ class Preprocess:
 
     def output_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """(H, W) of what an image of rows x columns becomes."""
+        rows, columns = self.resized(rows, columns)
         longest = max(rows, columns)
-        if self.size is not None:
-            scale = self.size / longest
-            rows, columns = max(1, round(rows * scale)), max(1, round(columns * scale))
-            longest = self.size
         return (longest, longest) if self.pad == "square" else (rows, columns)
+
+    def resized(self, rows: int, columns: int) -> tuple[int, int]:
+        """(H, W) of the same before it is padded."""
+        if self.size is None:
+            return rows, columns
+        scale = self.size / max(rows, columns)
+        return max(1, round(rows * scale)), max(1, round(columns * scale))
 
     def __call__(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(h, w, 3) uint8 and (h, w) uint8 -> (H, W, 3) uint8 and (H, W) uint8.

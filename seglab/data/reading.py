@@ -4,7 +4,7 @@ Pillow decodes: it refuses a truncated JPEG, where OpenCV fills the rest with gr
 turns an image by its EXIF tag nor turns a palette into luminance. What could be misread is refused.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,11 @@ class FileFaults(DataError):
         return type(self), (self.faults,)
 
 
-def read_rgb(path: Path) -> np.ndarray:
+def read_rgb(path: Path, to_8_bits: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an 8 bit RGB or grey image file.
+
+    Args:
+        to_8_bits: (H, W) uint16 -> (H, W) uint8, for 16 bit grey files; None refuses these.
 
     Errors: FileFaults where the file is missing, empty, truncated, not an image, of another
     depth, or carries an EXIF rotation.
@@ -44,6 +47,8 @@ def read_rgb(path: Path) -> np.ndarray:
                 )
             ]
         )
+    if image.mode == "I;16" and to_8_bits is not None:
+        return np.repeat(to_8_bits(np.array(image))[..., None], 3, axis=-1)
     if image.mode not in ("RGB", "L"):
         raise FileFaults([(path, f"mode {image.mode}, expected 8 bit RGB or grey")])
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -130,6 +130,14 @@ class Source(ABC):
         del sample
         return None
 
+    def stored_shape(self, sample: Sample) -> tuple[int, ...] | None:
+        """Of an image of 2 dimensions, from its header; known wherever its spacing is.
+
+        Errors: DataError as for `read_image`.
+        """
+        del sample
+        return None
+
     def test_images(self) -> int:
         """How many images the test samples show: windows of one image are not independent."""
         return len({sample.files or sample.id for sample in self.samples(self.test_split)})

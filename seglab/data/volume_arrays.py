@@ -9,7 +9,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import closing
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,9 @@ class VolumeSplit(ABC, Sequence):
 
     Attributes:
         ids: of the samples, in order.
-        spacings: (D, H, W) millimetres of each; None where they are not known.
     """
 
     ids: list[str]
-    spacings: Sequence[tuple[float, ...] | None]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,8 +53,6 @@ class PreparedVolumes(VolumeSplit):
 
     def __init__(self, folder: Path, split: str, meta: dict[str, Any]) -> None:
         self.folder, self.split, self.ids = folder, split, meta["ids"][split]
-        rows = meta["volumes"][split]
-        self.spacings = [row["spacing"] and tuple(row["spacing"]) for row in rows]
         self._open: dict[tuple[int, str], np.ndarray] = {}
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,11 +80,6 @@ class FileVolumes(VolumeSplit):
         self.samples = source.samples(split)
         self.ids = [sample.id for sample in self.samples]
 
-    @cached_property
-    def spacings(self) -> list[tuple[float, ...] | None]:  # type: ignore[override]
-        """From the headers, when first asked."""
-        return [self.source.spacing(sample) for sample in self.samples]
-
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         sample = self.samples[index]
         return self.source.read_image(sample), self.source.read_mask(sample)
@@ -107,7 +97,7 @@ class FileVolumes(VolumeSplit):
 def write(
     folder: Path, source: Source, progress: Progress, workers: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Writes the arrays of every split; split -> shape and spacing of each volume, for meta.json.
+    """Writes the arrays of every split; split -> shape and bytes of each volume, for meta.json.
 
     However it ends, no thread writes any more when it does.
 
@@ -172,9 +162,7 @@ def _write_one(folder: Path, volumes: FileVolumes, index: int) -> dict[str, Any]
             np.save(file, array)
             file.flush()
             os.fsync(file.fileno())
-    spacing = volumes.source.spacing(volumes.samples[index])
     return {
         "shape": list(image.shape),
-        "spacing": spacing and list(spacing),
         "bytes": {kind: array.nbytes for kind, array in arrays.items()},
     }

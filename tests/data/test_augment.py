@@ -200,6 +200,7 @@ def test_a_random_pick_lies_in_its_patch_at_any_angle(read):
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.filterwarnings("ignore:TimeMasking is a specialized version")
 @pytest.mark.parametrize(
     ("step", "words"),
     [
@@ -209,6 +210,17 @@ def test_a_random_pick_lies_in_its_patch_at_any_angle(read):
         (
             "{_target_: albumentations.OneOf, transforms: [{_target_: albumentations.Affine}]}",
             r"train\[0\]\.transforms\[0\]\.fill_mask=0",
+        ),
+        ("{_target_: albumentations.CoarseDropout, fill_mask: 0}", r"train\[0\]\.fill_mask=0"),
+        ("{_target_: albumentations.PixelDropout, mask_drop_value: 1}", r"mask_drop_value=1.*=255"),
+        ("{_target_: albumentations.CoarseDropout3D}", r"\[0\]: CoarseDropout3D puts.*Dropout"),
+        (
+            "{_target_: albumentations.TimeMasking, time_mask_param: 5}",
+            r"train\[0\]: TimeMasking puts 0 into the mask.*XYMasking",
+        ),
+        (
+            "{_target_: albumentations.GridElasticDeform, num_grid_xy: [4, 4], magnitude: 9}",
+            r"train\[0\]: GridElasticDeform puts 0.*ElasticTransform",
         ),
     ],
 )
@@ -220,3 +232,54 @@ def test_a_faulty_step_is_named(read, step, words):
 def test_a_step_that_fills_nothing_needs_no_label_for_it():
     reflected = A.Rotate(border_mode=cv2.BORDER_REFLECT_101)
     assert augment.Augmentation([reflected, A.RandomCrop(4, 4)], []).evaluation is None
+
+
+CUTS = {
+    A.CoarseDropout: {},
+    A.GridDropout: {},
+    A.Erasing: {},
+    A.XYMasking: {"num_masks_x": (1, 2), "num_masks_y": 0, "mask_x_length": (5, 9)},
+    A.ConstrainedCoarseDropout: {"mask_indices": [1]},
+    A.PixelDropout: {},
+}
+
+
+@pytest.mark.parametrize("kind", CUTS)
+def test_what_is_cut_out_of_the_image_may_stay_in_the_mask(kind):
+    image, mask = np.full((40, 40, 3), 200, np.uint8), np.ones((40, 40), np.uint8)
+    cases = [(image, mask)]
+    if kind not in (A.ConstrainedCoarseDropout, A.PixelDropout):  # these know no volumes
+        cases.append((np.tile(image, (6, 1, 1, 1)), np.tile(mask, (6, 1, 1))))
+    steps = augment.Augmentation([kind(**CUTS[kind], p=1.0)], []).train
+    for given, labels in cases:
+        drawn, same = steps(rng(1), given, labels)
+        assert (drawn == 0).any()
+        np.testing.assert_array_equal(same, labels)
+
+
+WARPS = {
+    A.ElasticTransform: {"alpha": 300, "sigma": 8},
+    A.GridDistortion: {"distort_limit": 0.9},
+    A.OpticalDistortion: {"distort_limit": (0.8, 0.9)},
+    A.Perspective: {"scale": (0.3, 0.31), "fit_output": True},
+    A.ThinPlateSpline: {"scale_range": (0.5, 0.6)},
+}
+
+
+@pytest.mark.parametrize("kind", WARPS)
+def test_a_warp_of_volumes_is_refused_where_it_would_fill_slices_with_a_class(kind):
+    """It would: of the seven slices OpenCV fills four."""
+    image, mask = np.ones((7, 64, 64, 1), np.float32), np.ones((7, 64, 64), np.uint8)
+
+    def labels(**border):
+        found = augment.Augmentation([A.Sequential([kind(**WARPS[kind], **border, p=1.0)])], [])
+        drawn = [found.train(rng(seed), image, mask)[1] for seed in range(3)]
+        return found, set(np.unique(drawn))
+
+    filled, seen = labels(fill_mask=255)
+    assert seen == {0, 1, 255}
+    with pytest.raises(ConfigError, match=rf"train\[0\]\.transforms\[0\]: {kind.__name__} puts 0"):
+        filled.refuse_for_volumes()
+    reflected, seen = labels(border_mode=cv2.BORDER_REFLECT_101)
+    reflected.refuse_for_volumes()
+    assert seen == {1}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from seglab.data import check
 from seglab.data.covid_qu_ex import CovidQuEx
-from seglab.data.cxr import ChestXRays
+from seglab.data.cxr import ChestXRays, eight_bits
 from seglab.data.folder import Folder
 from seglab.data.partition import partition
 from seglab.data.reading import FileFaults
@@ -107,6 +107,45 @@ def test_shenzhen_without_the_images_that_have_no_mask(tmp_path):
     ]
 
 
+def test_a_radiograph_of_16_bits_is_seen_as_the_same_one_of_8(tmp_path):
+    root = trees.chest_xrays(tmp_path / "cxr")
+    source = ChestXRays(root, ["montgomery", "shenzhen"], SPLIT)
+    modes = set()
+    for split in source.splits:
+        for sample in source.samples(split):
+            with Image.open(sample.files[0]) as image:
+                modes.add(image.mode)
+                stored = np.array(image)
+            grey = stored[..., 0] if stored.ndim == 3 else stored
+            expected = grey // 16 if grey.dtype == np.uint16 else grey
+            seen = source.read_image(sample)
+            assert seen.dtype == np.uint8
+            np.testing.assert_array_equal(seen, np.repeat(expected[..., None], 3, axis=-1))
+    assert modes == {"L", "RGB", "I;16"}
+    assert check.verdict(source, tmp_path / "cache").faults == ()
+
+
+@pytest.mark.parametrize(
+    ("brightest", "divisor"),
+    [(0, 1), (255, 1), (256, 2), (1023, 4), (2048, 16), (4095, 16), (4096, 32), (65535, 256)],
+)
+def test_of_16_bits_those_that_an_image_fills_are_kept(brightest, divisor):
+    grey = np.array([[0, brightest // 3, brightest]], np.uint16)
+    found = eight_bits(grey)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, grey // divisor)
+    assert brightest < 128 or found.max() >= 128  # of 8 bits the upper half is reached
+
+
+def test_16_bits_stay_refused_elsewhere(tmp_path):
+    root = trees.folder(tmp_path / "own")
+    source = own(root)
+    sample = source.samples("train")[0]
+    Image.fromarray(np.full((32, 32), 4000, np.uint16)).save(sample.files[0])
+    (fault,) = check.verdict(source, tmp_path / "cache").faults
+    assert str(fault).endswith("mode I;16, expected 8 bit RGB or grey")
+
+
 def test_both_sites_together(tmp_path):
     root = trees.chest_xrays(tmp_path)
     source = ChestXRays(root, ["shenzhen", "montgomery"], SPLIT)
@@ -182,6 +221,51 @@ def test_a_table_names_the_pairs_and_the_splits(tmp_path):
     (tmp_path / "pairs.csv").write_text("image;mask\n")
     with pytest.raises(DataError, match=r"pairs\.csv: must have the columns"):
         own(tmp_path, table="pairs.csv").samples("train")
+
+
+def written(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([["image", "mask", "split"], *rows])
+    return path.name
+
+
+def test_a_table_that_tears_a_patient_apart_is_refused_by_line(tmp_path):
+    """The file's name says the patient, whichever folder it lies in; or the folder does."""
+    rows = [
+        ["train/p1_0.png", "m/p1_0.png", "train"],
+        ["test/p2_0.png", "m/p2_0.png", "test"],
+        ["val/p1_1.png", "m/p1_1.png", "val"],
+    ]
+    table = written(tmp_path / "pairs.csv", rows)
+    with pytest.raises(DataError) as error:
+        own(tmp_path, table=table, group="^(.*)_").samples("train")
+    assert str(error.value) == (
+        f"{tmp_path / table}, line 4: p1 (dataset.group) is in val, and in train on line 2. "
+        "Put all of a group into one split."
+    )
+    for whole in (own(tmp_path, table=table), own(tmp_path, table=table, group="^(.*)/")):
+        assert ids(whole) == {"train": ["train/p1_0"], "val": ["val/p1_1"], "test": ["test/p2_0"]}
+    rows[1][0] = "val/p2_0.png"
+    written(tmp_path / table, rows)
+    with pytest.raises(DataError, match=r"line 4: val \(dataset\.group\) is in val, and in test"):
+        own(tmp_path, table=table, group="^(.*)/").samples("train")
+    with pytest.raises(DataError, match=r"dataset\.group=\^q\(\.\): finds nothing in p1_0"):
+        own(tmp_path, table=table, group="^q(.)").samples("train")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (["a.png", "", "train"], r"line 2: no mask\. .*all background"),
+        (["", "b.png", "train"], r"line 2: no image\. "),
+        (["a.png", " ", "train"], r"line 2: no mask\. "),
+        (["a.png"], r"line 2: no mask\. "),
+    ],
+)
+def test_an_empty_cell_of_a_table_is_named(tmp_path, row, says):
+    source = own(tmp_path, table=written(tmp_path / "pairs.csv", [row]))
+    with pytest.raises(DataError, match=rf"pairs\.csv, {says}"):
+        source.samples("train")
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,11 @@ def _xray(rng, side=32):
     return (80 * mask + rng.integers(0, 120, (side, side))).astype(np.uint8), mask
 
 
+def _deep(grey, number):
+    """8 bit grey as it is, as RGB, or as 12 bits in 16, by turns."""
+    return (grey, np.repeat(grey[..., None], 3, axis=-1), 16 * grey.astype(np.uint16))[number % 3]
+
+
 def covid_qu_ex(root, *, doubled=True):
     """Both sets, two images for each split and diagnosis, as unpacked: the top folders twice."""
     rng = np.random.default_rng(0)
@@ -143,18 +148,21 @@ def covid_qu_ex(root, *, doubled=True):
 
 
 def chest_xrays(root, montgomery=6, shenzhen=8, unannotated=2):
-    """Montgomery with 1-bit masks of both lungs, Shenzhen of many sizes, some without a mask."""
+    """Montgomery with 1-bit masks of both lungs, Shenzhen of many sizes, some without a mask.
+
+    At both, images are by turns 8 bit grey, RGB, and 12 bits in 16.
+    """
     rng = np.random.default_rng(1)
     for number in range(1, montgomery + 1):
         image, mask = _xray(rng)
         name = f"MCUCXR_{number:04d}_{number % 2}.png"
-        _save(root / "MontgomerySet/CXR_png" / name, image)
+        _save(root / "MontgomerySet/CXR_png" / name, _deep(image, number))
         for side, half in (("leftMask", mask & (np.arange(32) < 16)), ("rightMask", mask)):
             _save(root / "MontgomerySet/ManualMask" / side / name, half, "1")
     for number in range(1, shenzhen + 1):
         image, mask = _xray(rng, side=32 + 2 * (number % 2))
         name = f"CHNCXR_{number:04d}_{number % 2}"
-        _save(root / "ChinaSet_AllFiles/CXR_png" / f"{name}.png", image)
+        _save(root / "ChinaSet_AllFiles/CXR_png" / f"{name}.png", _deep(image, number))
         if number > unannotated:
             _save(root / "mask" / f"{name}_mask.png", (255 * mask).astype(np.uint8))
     (root / "ChinaSet_AllFiles/CXR_png/Thumbs.db").write_bytes(b"clutter")
