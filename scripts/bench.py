@@ -150,8 +150,9 @@ def measure(name: str, arguments: argparse.Namespace) -> dict:
             section["rows"] += rows_of(group, seconds, peaks, name)
             section["notes"] += group.notes
             unseen = [n for n, c in group.contenders.items() if callable(c) and n not in peaks]
-            if peaks and unseen:
-                section["notes"].append("Peak memory of the others is measured without --quick.")
+            note = "Peak memory of the others is measured without --quick."
+            if peaks and unseen and note not in section["notes"]:
+                section["notes"].append(note)
         if name == "train" and device == "cuda" and sizes.judged:
             section["grid"] = thesis_hours(min(1.0, section["rows"][0]["speed_ratio"]))
     except Exception as error:

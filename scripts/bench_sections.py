@@ -269,8 +269,22 @@ def binary_losses(sizes: Sizes, device: str) -> Group:
              else (Target("speed", 3.0), Target("difference", 1e-5)),
              lambda: abs(float(dist(logits, target)) - float(textbook(logits, target)))),
     ]  # fmt: skip
-    note = f"Binary: {' x '.join(map(str, shape))}, float32; the floor is sigmoid."
-    return Group(contenders, lines, floor="sigmoid", judged=sizes.judged, notes=[note])
+
+    def forget() -> None:
+        logits.grad = None
+
+    return Group(
+        contenders,
+        lines,
+        floor="sigmoid",
+        forget=forget,
+        unit_bytes=logits.nbytes,
+        judged=sizes.judged,
+        notes=[
+            f"Binary: {' x '.join(map(str, shape))}, float32; the floor is sigmoid; a unit of "
+            f"memory is the logits, {logits.nbytes / 2**20:.0f} MiB."
+        ],
+    )
 
 
 # ---------------------------------------------------------------- distance
@@ -641,9 +655,15 @@ def gpu_steps(sizes: Sizes, device: str) -> Group:
         "smp Dice": step(losses.DiceLoss("multiclass", ignore_index=IGNORE), target),
         "smp Jaccard": step(losses.JaccardLoss("multiclass"), known),
         "smp Focal": step(losses.FocalLoss("multiclass", ignore_index=IGNORE), target),
+        "smp Lovasz": step(losses.LovaszLoss("multiclass", ignore_index=IGNORE), target),
+        "smp Tversky": step(losses.TverskyLoss("multiclass", ignore_index=IGNORE), target),
+        "smp SoftCrossEntropy": step(
+            losses.SoftCrossEntropyLoss(smooth_factor=0.0, ignore_index=IGNORE), target
+        ),
         "torch CE": step(nn.CrossEntropyLoss(ignore_index=IGNORE), target),
     }
-    limits = {"smp Dice": GPU_MEMORY_LEFT, "smp Jaccard": 1.0, "smp Focal": 1.0}
+    limits = {peer: 1.0 for peer in peers if peer.startswith("smp ")}
+    limits["smp Dice"] = GPU_MEMORY_LEFT
     what = f"U-Net/{sizes.encoder}, {batch} x 3 x {side} x {side}, fp16, dist, map given"
     lines = [
         Line(what, "dist", peer, (Target("memory", limits[peer]),) if peer in limits else ())

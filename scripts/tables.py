@@ -1,8 +1,12 @@
 """make tables: results/published and results/runs -> results/tables. Trains nothing; no GPU."""
 
 import argparse
+import contextlib
+import functools
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,12 +18,13 @@ from seglab.tables.every import every_sheet
 from seglab.tables.measured import Measured
 from seglab.tables.pizza import PIZZAS
 from seglab.tables.published import LOSSES, Published, read
-from seglab.tables.readings import Convention, read_runs
+from seglab.tables.readings import Convention, read_runs, with_ratio
 from seglab.tables.runs import __doc__ as RUNS_CAPTION
 from seglab.tables.runs import runs_table
 from seglab.tables.table31 import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
+KEPT = ("audit.md", "README.md")  # in the folder of the tables, and of others
 
 
 def main() -> None:
@@ -46,12 +51,20 @@ def main() -> None:
     if len(runs) < len(found):
         print(f"{len(found) - len(runs)} runs cut short (trainer=debug) are left out")
     convention = Convention(given.aggregation, given.boundary_ratio, given.epoch)
+    runs, lacking = with_ratio(runs, given.boundary_ratio)
+    if lacking:
+        names = ", ".join(run.folder.name for run in lacking)
+        print(
+            f"{len(lacking)} runs have no counts for boundary ratio {given.boundary_ratio:g} and "
+            f"are left out: {names}"
+        )
     readings, unreadable = read_runs(runs, convention)
     damaged += unreadable
     for error in damaged:
         print(f"Warning: {error}", file=sys.stderr)
-    measured = Measured(readings, convention)
+    measured = Measured(readings, convention, composed)
     published = read(given.published)
+    before = {path: path.stat().st_ino for path in output.rglob("*") if path.is_file()}
     sheets = every_sheet(published, measured, table31_losses(), given.threshold)
     for sheet in sheets:
         files.write_text(output / f"{sheet.name}.md", render.markdown(sheet))
@@ -59,20 +72,62 @@ def main() -> None:
         files.write_text(output / f"{sheet.name}.csv", render.tidy_csv(sheet))
     print(f"{output}: {len(sheets)} tables as .md, .csv, .tex")
     write_rankings(published, measured, output)
+    undrawn: list[RunError] = []
     if readings:
         write(runs_table(readings), output / "runs", RUNS_CAPTION or "")
         folder = output / "figures"
-        print(charts.write(measured, published, folder, given.threshold, given.figures))
+        said, undrawn = charts.write(measured, published, folder, given.threshold, given.figures)
+        print(said)
     elif not damaged:
         print(
             f"{given.results / 'runs'} holds no finished run yet, so nothing is measured or drawn. "
             "`python train.py loss=dist model=unet` does one."
         )
-    if damaged:
-        raise RunError(
-            f"{len(damaged)} folder(s) in {given.results / 'runs'} cannot be read and are in no "
-            "table: the warnings above name them. All else is written."
+    name_leftovers(output, before)
+    for error in undrawn:
+        print(f"Warning: {error}", file=sys.stderr)
+    if damaged or undrawn:
+        said = [
+            f"{len(errors)} folder(s) in {given.results / 'runs'} {how}"
+            for errors, how in (
+                (damaged, "cannot be read and are in no table"),
+                (undrawn, "cannot be drawn and are in no figure"),
+            )
+            if errors
+        ]
+        raise RunError(f"{'; '.join(said)}: the warnings above name them. All else is written.")
+
+
+def name_leftovers(output: Path, before: dict[Path, int]) -> None:
+    """Says which files of `output` this call has not written: a file that it writes is a new one.
+
+    Args:
+        before: the files that were there, with their inodes.
+    """
+    kept = set(KEPT)
+    with contextlib.suppress(OSError):  # no git here
+        command = ["git", "-C", str(output), "ls-files"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=False)
+        kept |= set(listed.stdout.splitlines())
+    left = [
+        path.relative_to(output).as_posix()
+        for path, inode in sorted(before.items())
+        if path.stat().st_ino == inode
+    ]
+    left = [name for name in left if name not in kept]
+    if left:
+        shown = ", ".join(left[:3]) + ", ..." * (len(left) > 3)
+        print(
+            f"{len(left)} files in {output} are of an earlier command: {shown}; "
+            "delete them to be rid of them"
         )
+
+
+@functools.cache
+def composed(overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The configuration that `python train.py <overrides>` has, and its choices."""
+    settings = config.read(*config.compose(list(overrides)))
+    return settings.tree, settings.choices
 
 
 def write_rankings(published: Published, measured: Measured, output: Path) -> None:

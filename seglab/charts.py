@@ -82,10 +82,15 @@ OTHERS = [
 PARTS = {"training": 1.0, "validation": 0.6, "other": 0.3}  # opacity of a bar
 
 COLUMNS = {"epoch", "split", "seconds", "peak_memory_bytes", "peak_memory_share"}
-ENTRIES = {"device", "peak_memory_kind", "seconds"}  # of the record
 COUNTED = {  # by the kind of the device: what a peak is a peak of
     "cuda": "Of each epoch the highest, the data set left out.",
     "cpu": "The highest since the process began, libraries and data included.",
+}
+NUMBER = (int, float)
+ENTRIES = {  # of the record
+    "device": {"kind": list(COUNTED), "name": str, "count": int},
+    "peak_memory_kind": str,
+    "seconds": dict.fromkeys(("setup", "fit", "evaluate", "record"), NUMBER),
 }
 
 
@@ -94,24 +99,35 @@ COUNTED = {  # by the kind of the device: what a peak is a peak of
 
 def write(
     measured: Measured, published: Published, folder: Path, threshold: float | None, most: int
-) -> str:
-    """<folder>/<group>-convergence, -memory and -run_time, .png and .svg. Says what was drawn.
+) -> tuple[str, list[RunError]]:
+    """<folder>/<group>-convergence, -memory and -run_time, .png and .svg.
 
     Args:
         threshold: bIoU to reach on data sets without a published one; None: see `target`.
         most: groups that are drawn, those of the lowest seeds first.
 
-    Errors: RunError for a run that does not say what it took.
+    Returns:
+        what was drawn, in words, and the runs that do not say what they took: in no figure.
     """
     found = groups(measured)
     if not found:
-        return "no figure: it takes runs of two losses with the same data set, network and seed"
+        said = "no figure: it takes runs of two losses with the same data set, network and seed"
+        return said, []
     looks = looks_of(name.loss for names in found.values() for name in names)
-    drawn = list(found.items())[: max(0, most)]
-    for group, names in drawn:
+    drawn, damaged = 0, []
+    for group, names in list(found.items())[: max(0, most)]:
+        epochs = {}
+        for name in names:
+            try:
+                epochs[name.loss] = epochs_of(measured.readings[name].run)
+            except RunError as error:
+                damaged.append(error)
+        if len(epochs) < 2:
+            continue
+        drawn += 1
+        names = [name for name in names if name.loss in epochs]
         runs = {name.loss: measured.readings[name].run for name in names}
         curves = {name.loss: measured.curves[name] for name in names}
-        epochs = {loss: epochs_of(run) for loss, run in runs.items()}
         level = target(group.dataset, measured, threshold)
         stem = "-".join((group.dataset, group.model, group.encoder, f"s{group.seed}"))
         path = folder / stem.replace("/", "_").replace(" ", "_")
@@ -119,8 +135,9 @@ def write(
         save(convergence, f"{path}-convergence")
         save(memory_figure(group, runs, epochs, published, looks), f"{path}-memory")
         save(run_time_figure(group, runs, epochs, looks), f"{path}-run_time")
-    rest = f"; --figures {len(found)} draws all" if len(drawn) < len(found) else ""
-    return f"{folder}: {len(drawn)} of {len(found)} groups of runs drawn, as .png and .svg{rest}"
+    rest = f"; --figures {len(found)} draws all" if max(0, most) < len(found) else ""
+    said = f"{folder}: {drawn} of {len(found)} groups of runs drawn, as .png and .svg{rest}"
+    return said, damaged
 
 
 def groups(measured: Measured) -> dict[Cellname, list[Cellname]]:
@@ -152,7 +169,9 @@ def looks_of(losses: Iterable[str]) -> dict[str, Look]:
 def epochs_of(run: StoredRun) -> pd.DataFrame:
     """epochs.csv. Errors: RunError where it or the record does not say what the run took."""
     epochs = run.epochs()
-    lost = sorted(COLUMNS - set(epochs)) + sorted(ENTRIES - set(run.record))
+    here = epochs.replace([np.inf, -np.inf], np.nan)
+    lost = [c for c in sorted(COLUMNS) if c not in here or here[c].isna().any()]
+    lost += [e for e, kind in ENTRIES.items() if not _is(run.record.get(e), kind)]
     lost += sorted({"train", "val"} - set(epochs.get("split", [])))
     if lost:
         raise RunError(
@@ -160,6 +179,15 @@ def epochs_of(run: StoredRun) -> pd.DataFrame:
             "figure: --figures 0."
         )
     return epochs
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether an entry is what ENTRIES says."""
+    if isinstance(kind, list):
+        return value in kind
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_is(value.get(k), v) for k, v in kind.items())
+    return isinstance(value, kind)
 
 
 def memory_over_time(epochs: pd.DataFrame) -> pd.Series:

@@ -50,7 +50,7 @@ class StoredRun:
     @property
     def is_trial(self) -> bool:
         """Whether it was cut short (trainer=debug): no result, so no table shows it."""
-        training = self.record["science"].get("training", {})
+        training = self.record["science"].get("training") or {}
         return bool(training.get("max_steps") or training.get("max_images"))
 
     def epochs(self) -> pd.DataFrame:

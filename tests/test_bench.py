@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from seglab import config
+from seglab.data.shapes import Shapes
 from seglab.data.source import IGNORE
 from tests.conftest import ROOT
 
@@ -20,8 +24,10 @@ import bench_measure
 import bench_peers
 import bench_report
 import bench_runs
+import bench_sections
 import textbook_train
 from bench_measure import Group, Known, Line, Missing, Target
+from bench_sections import CLASSES, SCALES
 
 
 def run_bench(*arguments):
@@ -285,6 +291,54 @@ def test_a_quick_section_does_not_replace_a_full_one(tmp_path, capsys):
     assert "keeps its section loss" in capsys.readouterr().out
     bench_report.keep(tmp_path, where, {"step": full})
     assert json.loads(path.read_text())["sections"]["step"] == full
+
+
+# ---------------------------------------------------------------- what is measured on a GPU
+
+
+@pytest.mark.parametrize("scale", ["full", "quick"])
+def test_an_epoch_on_a_gpu_has_steps_enough_for_its_beginning_not_to_weigh(tmp_path, scale):
+    read = config.read(*config.compose(bench_runs._overrides(SCALES[scale], "cuda", tmp_path)))
+    assert read.trainer.batch_size == 32
+    assert read.tree["dataset"]["images"]["train"] == 32 * 32
+    assert read.data.prepare == "yes"  # else its loader would read files
+    here = config.read(*config.compose(bench_runs._overrides(SCALES[scale], "cpu", tmp_path)))
+    assert here.tree["dataset"]["images"]["train"] == SCALES[scale].train_images
+
+
+def test_the_textbook_script_is_given_no_more_images_than_it_can_take(tmp_path):
+    source = Shapes(1, {"train": 5, "val": 1, "test": 1}, 16, 16, 0.3, 1.0, 0, 0.0, 0.0, 5, 0)
+    folder = bench_runs._as_png(source, tmp_path, 3)
+    assert {kind: len(list((folder / kind).iterdir())) for kind in ("images", "masks")} == {
+        "images": 3,
+        "masks": 3,
+    }
+
+
+def test_the_memory_of_a_step_is_held_against_every_loss_of_smp(monkeypatch):
+    untouched = bench_sections.training_step
+
+    def whole(model, loss, image, truth, dtype, optimizer):
+        """On a GPU autocast takes the softmax in float32; on a CPU in half, and Lovasz fails."""
+        assert dtype == torch.float16
+        return untouched(model, loss, image, truth, torch.float32, optimizer)
+
+    monkeypatch.setattr(bench_sections, "training_step", whole)
+    monkeypatch.setattr(bench_sections, "network", lambda *_: nn.Conv2d(3, CLASSES, 1))
+    made = bench_sections.gpu_steps(replace(SCALES["tiny"], step_side=16), "cpu")
+    limits = {line.peer: [target.limit for target in line.targets] for line in made.lines}
+    assert limits == {
+        "smp Dice": [0.85], "smp Jaccard": [1.0], "smp Focal": [1.0], "smp Lovasz": [1.0],
+        "smp Tversky": [1.0], "smp SoftCrossEntropy": [1.0], "torch CE": [],
+    }  # fmt: skip
+    for step in made.contenders.values():
+        step()
+
+
+def test_the_memory_of_a_binary_loss_is_measured_in_its_logits():
+    made = bench_sections.binary_losses(SCALES["tiny"], "cpu")
+    assert made.unit_bytes == 2 * 32 * 32 * 4
+    assert not [t for line in made.lines for t in line.targets if t.measure in ("units", "memory")]
 
 
 # ---------------------------------------------------------------- the baselines are right

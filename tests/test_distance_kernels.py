@@ -227,3 +227,14 @@ def test_gpu_street_scene_volumes_and_the_switch(cuda, monkeypatch):
         assert torch.equal(batched(volume).cpu(), batched(volume.cpu()))
     monkeypatch.setattr(distance.kernels, "chosen", lambda _: False)
     assert torch.equal(squared_euclidean(labels.to(cuda)).cpu(), squared_euclidean(labels))
+
+
+@pytest.mark.gpu
+@PAIRS
+def test_gpu_compiles_with_any_strides(cuda, batched, single):
+    """By the compiler that holds an operator to the strides that it told."""
+    labels = torch.from_numpy(random_map(np.random.default_rng(2), (40, 50), 5))
+    there = labels.to(cuda)[None].mT
+    compiled_form = torch.compile(lambda x: batched(x) + 1, fullgraph=True)
+    expected = torch.from_numpy(single(np.ascontiguousarray(labels.numpy().T)))[None] + 1
+    assert torch.equal(compiled_form(there).cpu(), expected)

@@ -83,7 +83,7 @@ def _truth(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
     """y (0 where ignored) and v in the precision of z, both (b, n); v None: all are valid."""
     y = labels.to(z.dtype, copy=True)
     may_ask = z.device.type == "cpu"  # elsewhere it is to wait
-    if may_ask and (not y.numel() or y.max() != IGNORE):
+    if may_ask and (not y.numel() or y.max() < IGNORE):
         return y.eq_(1), None
     valid = y.ne(IGNORE).to(z.dtype)
     return y.eq_(1), valid

@@ -29,7 +29,7 @@ def region_counts(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor
         num_classes: channels of the logits; 1 is a binary task, K = 1 and label 1 is counted.
     """
     predicted, target = prepared(predicted, target, num_classes)
-    return tally(predicted, target, num_classes)
+    return tallies(predicted, target, num_classes, [0]).squeeze(2)
 
 
 def boundary_counts(predicted: Tensor, target: Tensor, num_classes: int, d: int) -> Tensor:
@@ -47,7 +47,7 @@ def boundary_counts_many(
 ) -> Tensor:
     """`boundary_counts` at several widths in pixels, in any order: (B, K, len(widths), 3) int64."""
     predicted, target = prepared(predicted, target, num_classes)
-    return band_tallies(predicted, target, num_classes, widths)
+    return tallies(predicted, target, num_classes, widths)
 
 
 def prepared(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -85,34 +85,43 @@ def _assert_bytes(labels: Tensor, name: str) -> None:
         assert high <= IGNORE, f"{name} holds the label {high}"
 
 
-def band_tallies(predicted: Tensor, target: Tensor, num_classes: int, widths: list[int]) -> Tensor:
-    """Prepared label maps -> (B, K, len(widths), 3) int64: the region counts of their bands."""
-    ascending = sorted(set(widths))
-    pairs = zip(banded_labels(predicted, ascending), banded_labels(target, ascending), strict=True)
-    counts = {d: tally(*pair, num_classes) for d, pair in zip(ascending, pairs, strict=True)}
-    return torch.stack([counts[d] for d in widths], dim=2)
+def tallies(predicted: Tensor, target: Tensor, num_classes: int, widths: list[int]) -> Tensor:
+    """Prepared label maps -> (B, K, len(widths), 3) int64: tp, fp, fn of the bands of each width.
 
-
-def tally(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """(B, H, W) uint8 labels, twice, 255 = no class -> (B, K, 3) int64: tp, fp, fn."""
+    A width of 0 is the region.
+    """
+    pairs = {0: (predicted, target)}
+    ascending = sorted(set(widths) - {0})
+    if ascending:
+        banded = (banded_labels(labels, ascending) for labels in (predicted, target))
+        pairs |= zip(ascending, zip(*banded, strict=True), strict=True)
+    wanted = list(dict.fromkeys(widths))
     form = _tally_with_opencv if predicted.device.type == "cpu" else _tally_with_sums
-    agreed, claimed, true = form(predicted, target, max(num_classes, 2)).unbind(-1)
+    pixels = form([pairs[d] for d in wanted], max(num_classes, 2))
+    agreed, claimed, true = pixels.unbind(-1)
     counts = torch.stack([agreed, claimed - agreed, true - agreed], dim=-1)
-    return counts[:, 1:] if num_classes == 1 else counts
+    counts = counts[:, 1:] if num_classes == 1 else counts
+    return torch.stack([counts[:, :, wanted.index(d)] for d in widths], dim=2)
 
 
-def _tally_with_opencv(predicted: Tensor, target: Tensor, num_labels: int) -> Tensor:
-    """-> (B, num_labels, 3) int64 pixels of each label: in both, the prediction, the truth."""
-    pixels = np.empty((len(predicted), num_labels, 3), np.int64)
-    for row, ours, true in zip(pixels, predicted.numpy(), target.numpy(), strict=True):
-        joint = _confusion(ours, true)
-        row[:, 0] = joint.diagonal()[:num_labels]
-        row[:, 1] = joint[:, :num_labels].sum(axis=0)
-        row[:, 2] = joint[:num_labels].sum(axis=1)
-        nowhere = joint[:, IGNORE].sum(), joint[IGNORE].sum()
-        assert (row[:, 1:].sum(axis=0) + nowhere == ours.size).all(), (
-            f"predicted or target holds a label from {num_labels} to {IGNORE - 1}"
-        )
+def _tally_with_opencv(pairs: list[tuple[Tensor, Tensor]], num_labels: int) -> Tensor:
+    """-> (B, num_labels, len(pairs), 3) int64 pixels of each label: in both, predicted, true.
+
+    Args:
+        pairs: prediction and truth, (B, H, W) or (B, D, H, W) uint8; 255 = no class.
+    """
+    pixels = np.empty((len(pairs[0][0]), num_labels, len(pairs), 3), np.int64)
+    for number, (predicted, target) in enumerate(pairs):
+        rows = zip(pixels[:, :, number], predicted.numpy(), target.numpy(), strict=True)
+        for row, ours, true in rows:
+            joint = _confusion(ours, true)
+            row[:, 0] = joint.diagonal()[:num_labels]
+            row[:, 1] = joint[:, :num_labels].sum(axis=0)
+            row[:, 2] = joint[:num_labels].sum(axis=1)
+            nowhere = joint[:, IGNORE].sum(), joint[IGNORE].sum()
+            assert (row[:, 1:].sum(axis=0) + nowhere == ours.size).all(), (
+                f"predicted or target holds a label from {num_labels} to {IGNORE - 1}"
+            )
     return torch.from_numpy(pixels)
 
 
@@ -135,13 +144,16 @@ def _confusion(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     return joint
 
 
-def _tally_with_sums(predicted: Tensor, target: Tensor, num_labels: int) -> Tensor:
-    """The same integers, label by label: no atomics, no wait for the device, no one-hot planes."""
-    both = torch.where(predicted == target, target, IGNORE)
-    pixels = [
-        torch.stack(
-            [(labels == label).flatten(1).sum(1) for labels in (both, predicted, target)], 1
-        )
-        for label in range(num_labels)
+def _tally_with_sums(pairs: list[tuple[Tensor, Tensor]], num_labels: int) -> Tensor:
+    """The same integers, label by label: no atomics, no wait for the device, no one-hot planes.
+
+    All maps at once, because launching kernels, not counting, is what would take the time.
+    """
+    maps = [
+        labels
+        for predicted, target in pairs
+        for labels in (torch.where(predicted == target, target, IGNORE), predicted, target)
     ]
-    return torch.stack(pixels, dim=1)
+    flat = torch.stack(maps, dim=1).flatten(2)  # (B, 3 x pairs, N) uint8
+    pixels = torch.stack([(flat == label).sum(2) for label in range(num_labels)], dim=1)
+    return pixels.unflatten(2, (len(pairs), 3))

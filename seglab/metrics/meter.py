@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from seglab.metrics.bands import boundary_width
-from seglab.metrics.counts import band_tallies, prepared, tally
+from seglab.metrics.counts import prepared, tallies
 
 
 class Meter:
@@ -34,8 +33,5 @@ class Meter:
         (`boundary_counts`). On the device of the inputs, without waiting for it.
         """
         predicted, target = prepared(predicted, target, self.num_classes)
-        region = tally(predicted, target, self.num_classes).unsqueeze(2)
-        if not self.ratios:
-            return region
-        widths = self.widths(target.shape[1:])
-        return torch.cat([region, band_tallies(predicted, target, self.num_classes, widths)], 2)
+        widths = [0, *self.widths(target.shape[1:])]
+        return tallies(predicted, target, self.num_classes, widths)

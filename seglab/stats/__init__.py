@@ -16,6 +16,11 @@ too little with few images (of 95 %, 87 to 88 with 10 images, 92 to 94 with 20),
 to 88, 89 to 93), as both lack the factor sqrt(n / (n - 1)) and Student's t. The percentile interval
 expanded by these two (Hesterberg 2015, section 5.2) covers 93 to 94 % with 10 and is the percentile
 interval for many. It is what `difference` gives.
+
+Over seeds and images there is no plain hierarchical bootstrap (draw seeds, then images, take
+percentiles): with 3 seeds its 95 % interval covers as little as 75 %. In its place stands a sum of
+two variances, Student's t over the seeds and the bootstrap over the images: see
+`difference_over_seeds`.
 """
 
 from seglab.stats.bootstrap import (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from seglab.tables import marks
 from seglab.tables.layout import Cell, Sheet
 from seglab.tables.measured import Measured, noise
 from seglab.tables.published import Published, printed
@@ -117,11 +118,18 @@ def _sheet(table: str, published: Published, measured: Measured) -> Sheet:
             line = strings[name, metric]
             values = _values(found[name], metric, rule, measured)
             cells[name, metric] = mean_cell(
-                line["value"], values, contest=metric, lower=metric in LOWER
+                line["value"],
+                values,
+                contest=metric,
+                lower=metric in LOWER,
+                unit_known=metric != "mahd",
             )
             if table == "1":
                 cells[f"{name}:std", metric] = Cell(
-                    published=line["std"], measured=noise(values), wrap="({})"
+                    published=line["std"],
+                    measured=noise(values),
+                    wrap="({})",
+                    unit_known=metric != "mahd",
                 )
     labelled = {ROWS[name]: runs for name, runs in found.items()}
     further = {metric: COLUMNS[metric] for metric in metrics if metric in FURTHER}
@@ -143,6 +151,7 @@ def _sheet(table: str, published: Published, measured: Measured) -> Sheet:
             *lacking_fact(found.values(), further),
             *([OWN_SLIDES] if "koranyi" in set(lines["dataset"]) else []),
         ],
+        marks=marks.none("these numbers are kept by epoch, not by image, so no test is made"),
         command=COMMANDS[table],
     )
 
@@ -167,7 +176,10 @@ def _further_facts(metrics: list[str]) -> list[str]:
     pooled = [COLUMNS[metric] for metric in metrics if metric in FURTHER and metric != "mahd"]
     said = [f"{', '.join(pooled)}: over the pixels of all images together."] if pooled else []
     if "mahd" in metrics:
-        said.append("MAHD: in pixels, mean over the images.")
+        said.append(
+            "MAHD: in pixels, mean over the images; the unit of the printed one is not stated, so "
+            "there is no difference and no verdict."
+        )
     return said
 
 

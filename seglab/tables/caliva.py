@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from seglab import scores
+from seglab.tables import marks
 from seglab.tables.layout import Cell, Sheet
 from seglab.tables.measured import Measured
 from seglab.tables.published import Published, printed
@@ -65,6 +66,10 @@ def caliva_sheet(published: Published, measured: Measured) -> Sheet:
             runs_fact({LOSSES[loss]: runs for loss, runs in found.items()}),
             *_without_surfaces(found),
         ],
+        marks=marks.none(
+            "B-DSC is kept as a number, not as counts, and G-DSC is a mean of means over bones, of "
+            "which no test is made"
+        ),
         command="`python train.py -m experiment=caliva dataset.root=...`, then for B-DSC "
         "`python scripts/evaluate.py RUN --output results/runs/RUN/further-test.csv` of each run.",
     )

@@ -64,16 +64,20 @@ def _sheet(
     tested: dict[str, list[marks.Column]] = {dataset: [] for dataset in halves}
     for dataset, (split, metrics) in halves.items():
         seeds = measured.seeds(dataset) if seed is None else [seed]
-        group = {
+        names = {
             loss: [Cellname(dataset, model, encoder, loss, each) for each in seeds]
             for loss in losses
+        }
+        group = {
+            loss: [measured.readings[name] for name in runs if name in measured.readings]
+            for loss, runs in names.items()
         }
         for metric in metrics:
             column = f"{dataset}:{metric}"
             columns[column] = METRICS[metric]
             told = {}
             if metric in marks.METRICS:
-                tested[dataset].append(marks.column(group, split, metric, measured))
+                tested[dataset].append(marks.column(group, split, metric, measured.convention))
                 told = tested[dataset][-1].told
             for loss in losses:
                 if metric == "superiority_biou" and loss not in LOSSES:
@@ -97,7 +101,7 @@ def _sheet(
                     plus_minus=seed is None,
                     told=told.get(loss),
                 )
-    names = {**DATASETS, **{d: d for d in halves if d not in DATASETS}}
+    shown = {**DATASETS, **{d: d for d in halves if d not in DATASETS}}
     return Sheet(
         name=name,
         title=title + ".",
@@ -105,13 +109,13 @@ def _sheet(
         rows=losses,
         columns=columns,
         cells=cells,
-        heads=[[(names[d], len(metrics)) for d, (_, metrics) in halves.items()]],
+        heads=[[(shown[d], len(metrics)) for d, (_, metrics) in halves.items()]],
         source="Aggregation: the text says over the whole data set, mean over classes; its "
         "CelebAMask-HQ numbers cannot be that (audit.md). Split: Cityscapes val, CelebAMask-HQ "
         f"test; one seed ({seed}), no plus-minus. In brackets: ours minus this.",
         facts=[*facts(halves, seed, measured), "In brackets: ours minus this.", SUPERIORITY],
-        marks=marks.sentences(tested),
-        command=command(halves, f"model={model} encoder={encoder}", seed),
+        marks=marks.sentences(tested, "Superiority"),
+        command=command(halves, f"model={model} encoder={encoder}", seed, measured),
     )
 
 
@@ -146,19 +150,16 @@ def facts(halves: Halves, seed: int | None, measured: Measured) -> list[str]:
     return said
 
 
-def command(halves: Halves, choices: str, seed: int | None) -> str:
+def command(halves: Halves, choices: str, seed: int | None, measured: Measured) -> str:
     """What makes the runs of all six losses."""
-    losses = ",".join(LOSSES)
-    if set(halves) <= set(DATASETS):
-        lines = [
-            f"python train.py -m experiment=thesis_{dataset} dataset.root=... {choices} "
-            f"seed={seed} loss={losses}"
-            for dataset in halves
-        ]
-    else:
-        lines = [f"python train.py -m dataset={d} {choices} loss={losses}" for d in halves]
-    said = "; ".join(f"`{line}`" for line in lines)
-    return said if set(halves) <= set(DATASETS) else f"{said}, and what else those runs were given."
+    losses = f"loss={','.join(LOSSES)}"
+    if not set(halves) <= set(DATASETS):
+        return " ".join(measured.command(dataset, f"{choices} {losses}") for dataset in halves)
+    return "; ".join(
+        f"`python train.py -m experiment=thesis_{dataset} dataset.root=... {choices} seed={seed} "
+        f"{losses}`"
+        for dataset in halves
+    )
 
 
 def wins_sheet(published: Published, grid: list[Sheet], measured: Measured) -> Sheet:
@@ -186,19 +187,19 @@ def _wins(
 ) -> Sheet:
     best = [winners(sheet.cells) for sheet in grid]
     losses = {loss: shown for sheet in grid for loss, shown in sheet.rows.items()}
-    cells, columns = {}, {}
+    cells, columns, decided = {}, {}, {}
     for dataset, (_, metrics) in halves.items():
         for metric in metrics:
             column = f"{dataset}:{metric}"
             columns[column] = METRICS[metric]
-            decided = sum(any(key[1] == column for key in found) for found in best)
+            decided[column] = sum(any(key[1] == column for key in found) for found in best)
             for loss in losses:
                 row = strings.get((loss, dataset, metric), {})
                 wins = sum((loss, column) in found for found in best)
                 cells[loss, column] = Cell(
                     published=row.get("wins", ""),
                     bold=row.get("printed_bold") == "true",
-                    measured=float(wins) if decided >= needed else None,
+                    measured=float(wins) if decided[column] >= needed else None,
                     kind=COUNT,
                     contest=column,
                 )
@@ -213,10 +214,56 @@ def _wins(
         heads=[[(names[d], len(metrics)) for d, (_, metrics) in halves.items()]],
         source="Over Tables 4.1-4.6 and 4.12: their aggregation, splits and seeds. No plus-minus.",
         facts=[
-            measured.convention.sentence(),
-            f"Counted over {len(grid)} experiments (their tables say split and seeds); "
+            *facts(halves, None, measured)[:-1],
+            f"Counted over {_counted(decided, names)} of {len(grid)} experiments; "
             f"a column is filled when all six losses of {needed} or more have run. "
             "A tie counts for each. No plus-minus: a count.",
+            *_incomplete(grid, halves, filled=min(decided.values()) >= needed),
         ],
-        command="; ".join(dict.fromkeys(sheet.command for sheet in grid)),
+        marks=marks.none("a count of wins has no such test"),
+        command=_commands(grid, halves),
     )
+
+
+def _counted(decided: dict[str, int], names: dict[str, str]) -> str:
+    """'5', or where the columns differ 'nuclei 5 (IoU 4)': experiments that are decided."""
+    if len(set(decided.values())) == 1:
+        return str(next(iter(decided.values())))
+    said = []
+    for dataset in dict.fromkeys(column.partition(":")[0] for column in decided):
+        of = {c.partition(":")[2]: n for c, n in decided.items() if c.startswith(f"{dataset}:")}
+        most = max(of.values())
+        others = [f"{METRICS[metric]} {n}" for metric, n in of.items() if n != most]
+        said.append(f"{names[dataset]} {most}" + f" ({', '.join(others)})" * bool(others))
+    return ", ".join(said)
+
+
+def _incomplete(grid: list[Sheet], halves: Halves, *, filled: bool) -> list[str]:
+    """Which networks lack which losses; with the command where no cell of the table is missing."""
+    said = []
+    for sheet in grid:
+        model, encoder, _ = EXPERIMENTS[sheet.name.rpartition("_")[2]]
+        for dataset in halves:
+            lacking = _lacking(sheet, dataset)
+            some = f" (lacks {', '.join(lacking)})" * (len(lacking) < len(sheet.rows))
+            where = f"{dataset}, " * (len(halves) > 1) + f"Table {sheet.name}"
+            network = f"{where}, {MODELS[model]} & {ENCODERS[encoder]}{some}"
+            said += [network] * bool(lacking)
+    if not said or not any(cell.measured is not None for s in grid for cell in s.cells.values()):
+        return []
+    fill = [f"To complete: {_commands(grid, halves)}."] * filled
+    return [f"Incomplete, and not counted: {'; '.join(said)}.", *fill]
+
+
+def _commands(grid: list[Sheet], halves: Halves) -> str:
+    lacking = [sheet for sheet in grid if any(_lacking(sheet, dataset) for dataset in halves)]
+    return "; ".join(dict.fromkeys(sheet.command for sheet in lacking))
+
+
+def _lacking(sheet: Sheet, dataset: str) -> list[str]:
+    """The losses without a score, as the rows call them."""
+    return [
+        shown
+        for loss, shown in sheet.rows.items()
+        if any(sheet.cells[loss, f"{dataset}:{metric}"].measured is None for metric in SCORES)
+    ]

@@ -44,6 +44,8 @@ class Cell:
         never: what stands for a number that was looked for and does not exist.
         plus_minus: whether `noise` is shown beside the measured value.
         told: of the measured number; None where there was no test.
+        unit_known: whether the source says the unit of the printed number; where it does not,
+            neither a difference nor a verdict can be had.
     """
 
     published: str = ""
@@ -59,6 +61,7 @@ class Cell:
     never: str = ""
     plus_minus: bool = False
     told: Told | None = None
+    unit_known: bool = True
 
     @property
     def printed_number(self) -> float | None:
@@ -87,7 +90,8 @@ class Sheet:
         corner: what the row labels are; `rows` and `columns` are label by key.
         source: what the source says of its numbers: aggregation, split, seeds, plus-minus.
         facts: the same of the measured cells.
-        marks: what a mark behind a measured number means; empty where the table has none.
+        marks: what a mark behind a measured number means, or why there is none; empty where nothing
+            was trained.
         command: makes the missing cells.
     """
 
@@ -203,13 +207,15 @@ def _compared(cell: Cell) -> Shown:
 
 
 def gap_of(cell: Cell) -> float | None:
-    """measured - published, where there are both."""
+    """measured - published, where there are both, in a unit that is known."""
     printed = cell.printed_number
-    if printed is None or cell.measured is None:
+    if printed is None or cell.measured is None or not cell.unit_known:
         return None
     return difference(printed, cell.measured)
 
 
 def judged(cell: Cell) -> str:
     """The verdict on a cell; an empty cell of a published table was not published."""
+    if not cell.unit_known and cell.printed_number is not None and cell.measured is not None:
+        return "unit not stated"
     return verdict(cell.printed_number, cell.measured, cell.noise, cell.kind)

@@ -7,7 +7,7 @@ import numpy as np
 
 from seglab import scores, stats
 from seglab.tables.layout import SAME, Told
-from seglab.tables.measured import Cellname, Measured
+from seglab.tables.readings import Convention, Reading
 
 RESAMPLES = 10_000
 RESAMPLES_OVER_SEEDS = 2_000  # of variances alone
@@ -32,7 +32,7 @@ class Column:
 
 
 def column(
-    group: Mapping[str, list[Cellname]], split: str, metric: str, measured: Measured
+    group: Mapping[str, list[Reading]], split: str, metric: str, convention: Convention
 ) -> Column:
     """Every loss against the best of the column, by the paired bootstrap and Holm's correction.
 
@@ -40,22 +40,22 @@ def column(
         group: loss -> its runs, one a seed, in the order of the seeds.
     """
     found = {
-        loss: [name for name in names if measured.score(name, split, metric) is not None]
-        for loss, names in group.items()
+        loss: [r for r in runs if not np.isnan(r.scores.get(split, {}).get(metric, np.nan))]
+        for loss, runs in group.items()
     }
-    found = {loss: names for loss, names in found.items() if names}
-    reason = why_not(found, split, measured)
+    found = {loss: runs for loss, runs in found.items() if runs}
+    reason = why_not(found, split)
     if reason:
         return Column(reason=reason)
     score, entry = METRICS[metric]
     runs = np.stack(
         [
-            np.stack([measured.readings[name].counts[:, :, entry] for name in names])
-            for names in found.values()
+            np.stack([reading.counts[:, :, entry] for reading in readings])
+            for readings in found.values()
         ]
     )  # (L, S, N, K, 3)
     seeds, images = runs.shape[1:3]
-    aggregation = measured.convention.aggregation
+    aggregation = convention.aggregation
     if seeds == 1:
         result = stats.against_best(runs[:, 0], score, aggregation, RESAMPLES, SEED)
     else:
@@ -65,11 +65,12 @@ def column(
     return Column(_told(list(found), result), "", images, seeds)
 
 
-def sentences(columns: Mapping[str, list[Column]]) -> str:
+def sentences(columns: Mapping[str, list[Column]], untested: str) -> str:
     """For a caption: what the mark means, by what test, over what; and where there is none.
 
     Args:
-        columns: data set -> its columns but the superiority.
+        columns: data set -> its columns but the `untested`.
+        untested: what has no such test.
     """
     said = []
     if any(found.told for several in columns.values() for found in several):
@@ -78,16 +79,21 @@ def sentences(columns: Mapping[str, list[Column]]) -> str:
             "correction over all pairs of losses, none for looking at several columns)."
         )
     said += [f"{dataset}: {_extent(found)}" for dataset, found in columns.items()]
-    return " ".join([*said, "Superiority has no such test."])
+    return " ".join([*said, f"{untested} has no such test."])
 
 
-def why_not(found: Mapping[str, list[Cellname]], split: str, measured: Measured) -> str:
+def none(reason: str) -> str:
+    """For the caption of a table in which nothing is tested."""
+    return f"No mark of what cannot be told from the best: {reason}."
+
+
+def why_not(found: Mapping[str, list[Reading]], split: str) -> str:
     """Why losses cannot be compared over images; "" where they can. Arguments as for `column`."""
     if len(found) < 2:
         return "fewer than two losses have run"
-    if len({tuple(name.seed for name in names) for names in found.values()}) > 1:
+    if len({tuple(r.run.record["seed"] for r in runs) for runs in found.values()}) > 1:
         return "the losses have not run with the same seeds"
-    readings = [measured.readings[name] for names in found.values() for name in names]
+    readings = [reading for runs in found.values() for reading in runs]
     if any(reading.run.record["dataset"]["test_split"] != split for reading in readings):
         return f"no counts of split {split} are kept"
     if len({(reading.images, reading.counts.shape) for reading in readings}) > 1:

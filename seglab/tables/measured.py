@@ -12,6 +12,7 @@ import pandas as pd
 
 from seglab import scores
 from seglab.store import StoredRun
+from seglab.tables import again
 from seglab.tables.published import LOSSES
 from seglab.tables.readings import Convention, Reading
 from seglab.tables.runs import choices
@@ -36,10 +37,17 @@ class Measured:
     fold; `left_out` counts, per data set, the runs of other protocols. Of two runs of one cell
     (another value of a loss's hyper-parameter, say) the first by name is shown; the other is
     counted too. `everything` holds all runs, by name: a source may train each of its losses in
-    another way (`seglab.tables.trials`).
+    another way (`seglab.tables.trials`). `composed` is for the commands in captions: see
+    `seglab.tables.again`.
     """
 
-    def __init__(self, readings: Iterable[Reading], convention: Convention) -> None:
+    def __init__(
+        self,
+        readings: Iterable[Reading],
+        convention: Convention,
+        composed: again.Composed | None = None,
+    ) -> None:
+        self.composed = composed
         self.convention = convention
         self.left_out: Counter[str] = Counter()
         self.readings: dict[Cellname, Reading] = {}
@@ -82,6 +90,11 @@ class Measured:
         return {
             (n.model, n.encoder) for n in self.scores if n.dataset == dataset and n.fold is None
         }
+
+    def command(self, dataset: str, cells: str) -> str:
+        """Makes the runs that are missing of the data set's protocol, in words."""
+        runs = [r for n, r in self.readings.items() if n.dataset == dataset and n.fold is None]
+        return again.command(runs, cells, self.composed)
 
     def score(self, name: Cellname, split: str, metric: str) -> float | None:
         """None where there is no such run, split or metric."""

@@ -1,5 +1,8 @@
 """Table 2 of Dubey's poster: five losses on chest X-rays."""
 
+from dataclasses import replace
+
+from seglab.tables import marks
 from seglab.tables.layout import Cell, Sheet
 from seglab.tables.measured import Measured
 from seglab.tables.published import Published, printed
@@ -23,12 +26,15 @@ def poster_sheet(published: Published, measured: Measured) -> Sheet:
     found = {
         loss: trials(measured, "chest_xray", "poster_unet", OURS.get(loss, loss)) for loss in LOSSES
     }
+    group = {loss: runs.readings for loss, runs in found.items()}
+    tested = marks.column(group, "test", "iou", measured.convention)
     cells: dict[tuple[str, str], Cell] = {}
     for loss, runs in found.items():
         values = {"iou_score": _ious(runs), "binary_accuracy": _accuracies(runs, measured)}
         for metric in METRICS:
             text = strings[loss, metric]["value"]
             cells[loss, metric] = mean_cell(text, values[metric], contest=metric)
+        cells[loss, "iou_score"] = replace(cells[loss, "iou_score"], told=tested.told.get(loss))
     return Sheet(
         name="poster_2",
         title="Dubey's chest X-ray poster, Table 2.",
@@ -45,6 +51,7 @@ def poster_sheet(published: Published, measured: Measured) -> Sheet:
             runs_fact({LOSSES[loss]: runs for loss, runs in found.items()}),
             *lacking_fact(found.values(), {"accuracy": METRICS["binary_accuracy"]}),
         ],
+        marks=marks.sentences({"IoU Score": [tested]}, METRICS["binary_accuracy"]),
         command="`python train.py -m experiment=cxr_poster dataset.root=...`",
     )
 

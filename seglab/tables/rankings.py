@@ -148,17 +148,17 @@ def _stability(group: Ranked, measured: Measured) -> str:
     rows, reasons = [], []
     score, entry = METRICS["biou"]
     for network in group.networks:
-        names = {loss: [group.names[network, loss]] for loss in group.losses}
-        reason = why_not(names, group.split, measured)
+        found = {loss: [measured.readings[group.names[network, loss]]] for loss in group.losses}
+        reason = why_not(found, group.split)
         if not reason:
-            runs = [measured.readings[name].counts[:, :, entry] for (name,) in names.values()]
+            runs = [reading.counts[:, :, entry] for (reading,) in found.values()]
             aggregation = measured.convention.aggregation
-            found = stats.ranking(np.stack(runs), score, aggregation, RESAMPLES, SEED)
-            reason = found.reason
+            placed = stats.ranking(np.stack(runs), score, aggregation, RESAMPLES, SEED)
+            reason = placed.reason
         if reason:
             reasons.append(reason)
             continue
-        bounds = zip(found.ranks, found.low, found.high, strict=True)
+        bounds = zip(placed.ranks, placed.low, placed.high, strict=True)
         rows.append([_network(network), *(f"{r:g} [{a:g}, {b:g}]" for r, a, b in bounds)])
     said = [f"No interval of a rank: {reason}." for reason in dict.fromkeys(reasons)]
     return "\n\n".join([*([_table(head, rows)] if rows else []), *said])

@@ -5,15 +5,25 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from seglab import scores
-from seglab.errors import RunError
+from seglab.errors import ConfigError, RunError
 from seglab.store import Evaluation, StoredRun
 
 AGAIN = "Delete the run to do it again."
+ENTRIES: dict[str, Any] = {  # of a record, where it has them: what the tables rely on
+    "choices.experiment": (str, type(None)),
+    "dataset.classes": list,
+    "dataset.test_images": int,
+    "science.dataset": dict,
+    "science.dataset.fold": (int, type(None)),
+    "science.dataset.split.fold": (int, type(None)),
+    "science.optimizer.lr": (int, float),
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ def read_runs(
 
 def read_run(run: StoredRun, convention: Convention) -> Reading:
     """Errors: RunError where a file is damaged, or has no counts of the convention's ratio."""
+    _check_record(run)
     ratio = ratio_of(run, convention.ratio)
     found = run.evaluations(*{"best", convention.epoch})
     summaries = {
@@ -121,16 +132,54 @@ def read_run(run: StoredRun, convention: Convention) -> Reading:
     )
 
 
+def with_ratio(runs: Iterable[StoredRun], wanted: float) -> tuple[list[StoredRun], list[StoredRun]]:
+    """The runs that have counts for that ratio, and those that have none.
+
+    Errors: ConfigError where there are runs and none has.
+    """
+    found: tuple[list[StoredRun], list[StoredRun]] = ([], [])
+    for run in runs:
+        found[_place_of(run, wanted) is None].append(run)
+    having, lacking = found
+    if lacking and not having:
+        known = sorted({ratio for run in lacking for ratio in run.ratios})
+        raise ConfigError(
+            f"--boundary-ratio {wanted:g}: no run has counts for it. "
+            f"Runs have: {', '.join(f'{ratio:g}' for ratio in known)}."
+        )
+    return having, lacking
+
+
 def ratio_of(run: StoredRun, wanted: float) -> float:
     """The run's own number for that ratio. Errors: RunError where it has none."""
-    for ratio in run.ratios:
-        if math.isclose(ratio, wanted):
-            return ratio
+    place = _place_of(run, wanted)
+    if place is not None:
+        return run.ratios[place]
     has = ", ".join(f"{ratio:g}" for ratio in run.ratios)
     raise RunError(
         f"{run.folder}: has no counts for boundary ratio {wanted:g}; it has {has}. "
         "Give one of these: --boundary-ratio."
     )
+
+
+def _place_of(run: StoredRun, wanted: float) -> int | None:
+    near = [math.isclose(ratio, wanted) for ratio in run.ratios]
+    return near.index(True) if any(near) else None
+
+
+def _check_record(run: StoredRun) -> None:
+    """Errors: RunError naming the entries of record.json that are something else."""
+    wrong = [] if "dataset" in run.record["science"] else ["science.dataset"]
+    for path, kind in ENTRIES.items():
+        holder, value = {}, run.record
+        for key in path.split("."):
+            holder, value = value, value.get(key) if isinstance(value, dict) else None
+        if isinstance(holder, dict) and key in holder and not isinstance(value, kind):
+            wrong.append(path)
+    if wrong:
+        raise RunError(
+            f"{run.folder / 'record.json'}: {', '.join(wrong)}: not what a run writes. {AGAIN}"
+        )
 
 
 def _summary(evaluation: Evaluation, ratios: list[float], aggregation: str) -> Summary:
@@ -140,9 +189,19 @@ def _summary(evaluation: Evaluation, ratios: list[float], aggregation: str) -> S
 
 
 def _epochs(run: StoredRun) -> pd.DataFrame:
-    """Errors: RunError where epochs.csv says not which epoch and split a row is."""
+    """Errors: RunError where epochs.csv has not each epoch once for each split."""
     epochs = run.epochs()
-    _needs(epochs, {"split", "epoch"}, run.folder / "epochs.csv", AGAIN)
+    path = run.folder / "epochs.csv"
+    _needs(epochs, {"split", "epoch"}, path, AGAIN)
+    last = run.record.get("epochs", epochs["epoch"].max())  # older records do not say it
+    for split in ("train", "val"):
+        rows = epochs.loc[epochs["split"] == split, "epoch"]
+        if not len(rows) or sorted(rows) != list(range(1, len(rows) + 1)) or len(rows) != last:
+            raise RunError(
+                f"{path}: has not each epoch from 1 to {last} once for split {split}. {AGAIN}"
+            )
+    if run.record["best_epoch"] not in set(epochs["epoch"]):
+        raise RunError(f"{run.folder / 'record.json'}: best_epoch is none of {path.name}. {AGAIN}")
     return epochs.sort_values(["split", "epoch"], ignore_index=True)
 
 
@@ -151,7 +210,10 @@ def _curve(run: StoredRun, epochs: pd.DataFrame, ratio: float, aggregation: str)
     column = "biou" if ratio == run.ratios[0] else f"biou_{ratio:g}"
     column += "_image" if aggregation == "image" else ""
     _needs(epochs, {column}, run.folder / "epochs.csv", AGAIN)
-    return epochs[epochs["split"] == "val"].set_index("epoch")[column]
+    curve = epochs[epochs["split"] == "val"].set_index("epoch")[column]
+    if ((curve < 0) | (curve > 1)).any():
+        raise RunError(f"{run.folder / 'epochs.csv'}: has a {column} that is no share. {AGAIN}")
+    return curve
 
 
 def _further(run: StoredRun) -> dict[str, pd.DataFrame]:
@@ -164,6 +226,12 @@ def _further(run: StoredRun) -> dict[str, pd.DataFrame]:
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: cannot be read ({error}). {again}") from None
         _needs(table, {"image", "class"}, path, again)
+        if table.duplicated(["image", "class"]).any():
+            raise RunError(f"{path}: has an image and class twice. {again}")
+        texts = table.drop(columns=["unit", "image", "class"], errors="ignore")
+        texts = list(texts.select_dtypes(exclude="number"))
+        if texts:
+            raise RunError(f"{path}: has words among the numbers of {', '.join(texts)}. {again}")
         found[path.stem.removeprefix("further-")] = table
     return found
 

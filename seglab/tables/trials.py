@@ -96,7 +96,13 @@ def over_epochs(
 
 
 def mean_cell(
-    printed: str, values: list[float], *, contest: str, lower: bool = False, kind: Kind = SCORE
+    printed: str,
+    values: list[float],
+    *,
+    contest: str,
+    lower: bool = False,
+    kind: Kind = SCORE,
+    unit_known: bool = True,
 ) -> Cell:
     """The mean over the runs; its noise is the standard deviation (ddof 1)."""
     return Cell(
@@ -106,6 +112,7 @@ def mean_cell(
         kind=kind,
         contest=contest,
         lower=lower,
+        unit_known=unit_known,
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seglab.data import module
 from seglab.errors import ConfigError
@@ -144,3 +145,42 @@ def test_a_resident_split_gives_what_a_loader_gives():
             for name in ours:
                 assert torch.equal(ours[name], theirs[name])
                 assert ours[name].dtype == theirs[name].dtype
+
+
+class Journeys(TorchDispatchMode):
+    """Counts the tensors made of Python's numbers, and the copies to a device, among all that
+    PyTorch does."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = self.copied = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.made += func is torch.ops.aten.lift_fresh.default
+        self.copied += func is torch.ops.aten._to_copy.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_order_of_an_epoch_travels_to_the_device_once(training):
+    """A GPU waits at each copy of a list, and a batch would bring one."""
+    images, device = module.Images(Numbers(11)), torch.device("meta")
+    batches = module.TrainBatches(11, 3, 42) if training else module.EvaluationBatches(11, 3)
+    resident = module.Resident(images, batches, device)
+    with Journeys() as seen:
+        sizes = [len(batch["index"]) for batch in resident]
+    assert sizes == ([3, 3, 3] if training else [3, 3, 3, 2])
+    assert (seen.made, seen.copied) == (1, 1)
+
+
+@pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 2), (3, 4)])
+def test_a_resident_split_is_shared_out_as_a_loaded_one_is(rank, world):
+    images = module.Images(Numbers(11))
+    for batches in (
+        module.TrainBatches(11, 4, 42, rank, world, max_steps=2),
+        module.EvaluationBatches(11, 2, rank, world),  # 11, 5 and 2 images: the last batch differs
+    ):
+        resident = module.Resident(images, batches, torch.device("cpu"))
+        taken = [batch["index"].tolist() for batch in resident]
+        assert taken == list(batches)
+    assert list(module.Resident(images, module.EvaluationBatches(3, 2, 3, 4), "cpu")) == []

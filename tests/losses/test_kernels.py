@@ -308,23 +308,48 @@ def test_the_switch_and_the_fallback(monkeypatch):
     assert torch.equal(gradient_on_cuda(*arguments, *tables), expected)
 
 
-@pytest.mark.parametrize("missing", ["triton", "compiler", "capability"])
-def test_a_machine_that_cannot_run_kernels_has_the_torch_form(monkeypatch, missing):
+@pytest.mark.parametrize(
+    ("missing", "advice"),
+    [
+        ("triton", "triton is not installed. Install it."),
+        ("compiler", "no C compiler. Install gcc, or name one in CC."),
+        ("headers", "/Python.h is missing. Install Python's headers (the package python3."),
+        ("capability", None),
+    ],
+)
+def test_a_machine_that_cannot_run_kernels_has_the_torch_form(
+    monkeypatch, tmp_path, caplog, missing, advice
+):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(kernels, "find_spec", lambda name: name)
     monkeypatch.setattr(kernels.shutil, "which", lambda name: name)
+    monkeypatch.setattr(kernels.sysconfig, "get_paths", lambda _: {"include": str(tmp_path)})
+    (tmp_path / "Python.h").touch()
     monkeypatch.delenv("CC", raising=False)
     kernels._runs_on.cache_clear()
     assert kernels.chosen("device")
+    assert not caplog.records
     if missing == "triton":
         monkeypatch.setattr(kernels, "find_spec", lambda _: None)
     elif missing == "compiler":
         monkeypatch.setattr(kernels.shutil, "which", lambda _: None)
+    elif missing == "headers":
+        (tmp_path / "Python.h").unlink()
     else:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
     kernels._runs_on.cache_clear()
-    assert not kernels.chosen("device")
+    assert [kernels.chosen("device") for _ in range(3)] == [False] * 3
+    assert len(caplog.records) == (advice is not None)
+    assert advice is None or advice in caplog.text
     kernels._runs_on.cache_clear()
+
+
+def test_the_headers_are_looked_for_where_triton_does(monkeypatch):
+    """`posix_local` is Debian's: its folder has the headers of no Python."""
+    monkeypatch.setattr(kernels.sysconfig, "get_default_scheme", lambda: "posix_local")
+    assert kernels._scheme() == "posix_prefix"
+    monkeypatch.setattr(kernels.sysconfig, "get_default_scheme", lambda: "venv")
+    assert kernels._scheme() == "venv"
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "cropped", "turned", "volume"])

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_bands import blobs, reference_band
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seglab.metrics import (
     Meter,
@@ -68,9 +69,9 @@ def test_counts_of_a_volume_are_the_sums_over_its_slices(seed, depth, height, wi
     whole = region_counts(predicted[None], target[None], num_classes)
     equal(whole[0], region_counts(predicted, target, num_classes).sum(0))
     elsewhere = counts._tally_with_sums(
-        *counts._prepared_with_torch(predicted[None], target[None]), max(num_classes, 2)
+        [counts._prepared_with_torch(predicted[None], target[None])], max(num_classes, 2)
     )
-    agreed, claimed, true = elsewhere.unbind(-1)
+    agreed, claimed, true = elsewhere.squeeze(2).unbind(-1)
     theirs = torch.stack([agreed, claimed - agreed, true - agreed], dim=-1)
     equal(whole, theirs[:, 1:] if num_classes == 1 else theirs)
 
@@ -94,10 +95,10 @@ def test_the_form_for_other_devices_gives_the_same_integers(seed, height, width,
     equal(predicted, counts.prepared(*maps, num_classes)[0])
     equal(target, counts.prepared(*maps, num_classes)[1])
     num_labels = max(num_classes, 2)
-    pixels = counts._tally_with_sums(predicted, target, num_labels)
-    equal(pixels, counts._tally_with_opencv(predicted, target, num_labels))
-    banded = [next(_with_pooling(labels, [d])) for labels in (predicted, target)]
-    agreed, claimed, true = counts._tally_with_sums(*banded, num_labels).unbind(-1)
+    banded = tuple(next(_with_pooling(labels, [d])) for labels in (predicted, target))
+    pixels = counts._tally_with_sums([(predicted, target), banded], num_labels)
+    equal(pixels, counts._tally_with_opencv([(predicted, target), banded], num_labels))
+    agreed, claimed, true = pixels[:, :, 1].unbind(-1)
     expected = torch.stack([agreed, claimed - agreed, true - agreed], -1)
     equal(
         boundary_counts(predicted, target, num_classes, d),
@@ -234,6 +235,27 @@ def test_nothing_to_see_is_zero():
 def test_counts_beyond_the_integers_of_float32_are_exact():
     target = torch.zeros(1, 4099, 4099, dtype=torch.uint8)
     assert region_counts(target, target, 2)[0, 0].tolist() == [4099**2, 0, 0]  # odd, above 2^24
+
+
+class Kernels(TorchDispatchMode):
+    """Counts the operations that would launch a kernel: all but views."""
+
+    def __init__(self):
+        super().__init__()
+        self.launched = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.launched += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_device_launches_two_kernels_for_each_class_whatever_is_counted():
+    labels = torch.empty(2, 64, 96, dtype=torch.int64, device="meta")
+    with Kernels() as few:
+        Meter(10, [0.02, 0.005]).counts(labels, labels)
+    with Kernels() as more:
+        Meter(110, [0.02, 0.005]).counts(labels, labels)
+    assert more.launched - few.launched == 2 * 100
 
 
 def test_nothing_waits_for_another_device():

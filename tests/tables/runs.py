@@ -37,7 +37,8 @@ def make_run(results, *, dataset="nuclei", model="unet", encoder="resnet34", los
     record = {
         "status": "finished", "run_id": run_id, "seed": seed, "science": science, "dataset": split,
         "choices": {"dataset": dataset, "model": model, "encoder": encoder, "loss": loss},
-        "best_epoch": 2, "train_seconds": seconds * len(curve), "peak_memory_bytes": 2**30,
+        "best_epoch": min(2, len(curve)), "train_seconds": seconds * len(curve),
+        "peak_memory_bytes": 2**30,
         "device": {"kind": "cpu" if device == "cpu" else "cuda", "name": device, "count": 1},
         "peak_memory_kind": "resident" if device == "cpu" else "allocated on the GPU",
         "seconds": {"setup": 0.5, "fit": 2 + (seconds + 1) * len(curve), "evaluate": 2.0,

@@ -1,6 +1,7 @@
 """From run folders to tables."""
 
 import random
+import shutil
 
 import pytest
 
@@ -76,6 +77,38 @@ def test_wins_are_counted_with_ties(tmp_path):
     assert [wins[loss, "nuclei:iou"].measured for loss in LOSSES] == [1] * 6
 
 
+def test_a_network_that_lacks_a_loss_is_not_counted_but_named_with_its_command(tmp_path):
+    group(tmp_path)
+    group(tmp_path, model="deeplabv3plus")
+    group(tmp_path, encoder="resnet50")
+    for folder in (tmp_path / "runs").glob("nuclei-unet-resnet50-d*"):  # dice, dice_focal, dist
+        shutil.rmtree(folder)
+    sheet = sheets(tmp_path)["nuclei_4.7"]
+    caption = sheet.caption("measured")
+    assert "24 of 24 cells" in caption
+    assert sum(sheet.cells[loss, "nuclei:biou"].measured for loss in LOSSES) == 2
+    assert "Counted over 2 of 3 experiments" in caption
+    assert "Table nuclei_4.2, U-Net & ResNet-50 (lacks Dice, Dice & Focal, Ours)." in caption
+    assert caption.count("python train.py") == 1
+    assert "-m dataset=nuclei model=unet encoder=resnet50 loss=ce," in caption.replace(
+        " seed=42", ""
+    )
+    assert "Split: nuclei test. Seeds run on nuclei: 1 (42)." in caption
+    assert "a count of wins has no such test" in caption
+
+
+def test_a_column_that_is_decided_in_fewer_networks_says_so(tmp_path):
+    for dataset in ("cityscapes", "celebamask_hq"):
+        group(tmp_path, dataset=dataset)
+    shutil.rmtree(next((tmp_path / "runs").glob("celebamask_hq-*-dist-*")))
+    caption = sheets(tmp_path)["4.7"].caption("measured")
+    assert "Counted over Cityscapes 1, CelebAMask-HQ 0 of 7 experiments" in caption
+    assert (
+        "Incomplete, and not counted: celebamask_hq, Table 4.1, U-Net & ResNet-34 (lacks Ours); "
+        "cityscapes, Table 4.2, U-Net & ResNet-50; "
+    ) in caption
+
+
 def test_convergence_is_the_first_epoch_at_the_threshold(tmp_path):
     group(tmp_path)
     sheet = sheets(tmp_path, threshold=0.6)["nuclei_4.9"]
@@ -138,6 +171,10 @@ def test_folds_fill_the_appendix_and_table_4_11(tmp_path):
     found = sheets(tmp_path)
     assert found["A.2"].cells["fold3", "biou"].measured == pytest.approx(0.68)
     assert found["A.2"].cells["avg", "biou"].measured == pytest.approx(0.68)
+    for name in ("A.2", "4.11"):
+        assert "No mark of what cannot be told from the best: each fold" in (
+            found[name].caption("measured")
+        )
     assert found["4.11"].cells["iou", "biou:std"].measured == pytest.approx(0.0158113883)
     assert found["4.2"].cells["iou", "celebamask_hq:biou"].measured is None  # a fold is no such run
 

@@ -1,5 +1,6 @@
 """The tables of Bakos, Caliva and the poster: each from runs by the rule of its source."""
 
+import itertools
 import json
 import random
 
@@ -12,10 +13,11 @@ from seglab.errors import RunError
 from seglab.tables import render
 from seglab.tables.measured import Measured
 from seglab.tables.others import other_sheets
+from seglab.tables.poster import LOSSES as POSTER
 from seglab.tables.published import read
 from seglab.tables.readings import Convention, read_runs
 from tests.conftest import ROOT
-from tests.tables.runs import make_run
+from tests.tables.runs import RATIOS, make_run
 
 PUBLISHED = read(ROOT / "results" / "published")
 COVID = {"dataset": "covid_qu_ex_infection", "encoder": "none", "loss": "focal_tversky"}
@@ -131,6 +133,27 @@ def test_what_is_undefined_enters_no_mean_and_is_counted(tmp_path):
     assert "UNet: MAHD leaves out 2 images a run" in caption
 
 
+def test_a_distance_of_an_unknown_unit_has_no_difference_and_no_verdict(tmp_path):
+    for seed in (1, 2):
+        columns = {"mahd": [14.3] * 5, "dice": [0.5] * 5}
+        trial(tmp_path, columns, model="vanilla_unet", seed=seed, **COVID)
+        trial(tmp_path, columns, seed=seed, loss="boundary", **SLIDES)
+        trial(tmp_path, columns, seed=seed, loss="tversky", **SLIDES)
+    found = sheets(tmp_path)
+    for name, row in (("medical_1", "unet"), ("medical_3", "boundary"), ("medical_4", "boundary")):
+        shown = found[name].show("compared")[row, "mahd"].text
+        assert shown.endswith("/ 14.3000 / unit not stated")
+        assert shown.startswith(found[name].cells[row, "mahd"].published)
+        assert "the unit of the printed one is not stated" in found[name].caption("compared")
+    assert found["medical_1"].show("compared")["unet:std", "mahd"].text.endswith("unit not stated")
+    rows = [line.split(",") for line in render.tidy_csv(found["medical_1"]).splitlines()]
+    assert [row[8:10] for row in rows if row[1:3] == ["UNet", "mahd"]] == [["", "unit not stated"]]
+    assert "contradicted" in found["medical_1"].show("compared")["unet", "dsc"].text
+    never_printed = found["medical_3"].show("compared")["tversky", "mahd"].text
+    assert never_printed.endswith("not published")
+    assert found["medical_1"].show("compared")["attention_unet", "mahd"].text.endswith("not run")
+
+
 def test_the_protocol_of_most_runs_fills_a_row_and_the_others_are_counted(tmp_path):
     kwargs = {"model": "vanilla_unet", **COVID}
     for seed in (1, 2):
@@ -218,6 +241,36 @@ def test_the_poster_is_the_iou_of_the_test_images_and_the_accuracy_of_the_same_e
     assert best.cells["focal", "binary_accuracy"].measured == pytest.approx(0.9)
     assert last.cells["focal", "binary_accuracy"].measured == pytest.approx(0.8)
     assert best.cells["tversky", "iou_score"].measured is None
+
+
+def test_the_posters_iou_is_marked_and_the_other_tables_say_why_they_have_no_mark(tmp_path):
+    kwargs = {"dataset": "cxr", "model": "poster_unet", "encoder": "none"}
+    for loss, share in (("dice_bce", 0.8), ("iou", 0.8), ("tversky", 0.2)):
+        make_run(tmp_path, loss=loss, **kwargs)
+        (folder,) = (tmp_path / "runs").glob(f"cxr-*-{loss}-s42-*")
+        rng = np.random.default_rng(len(loss))
+        tp = rng.binomial(1000, share, 30)
+        table = pd.DataFrame({"image": [f"{i:02d}" for i in range(30)], "class": 1, "tp": tp})
+        table = table.assign(checkpoint="best", split="test", fp=0, fn=1000 - tp)
+        for ratio, what in itertools.product(RATIOS, ("tp", "fp", "fn")):
+            table[f"boundary_{ratio:g}_{what}"] = table[what]
+        table.to_parquet(folder / "images.parquet", index=False)
+    trial(tmp_path, {"dice": [0.5]}, model="vanilla_unet", seed=1, **COVID)
+    knee(tmp_path, [(100, 60), (50, 50)])
+    found = sheets(tmp_path)
+    told = {loss: found["poster_2"].cells[loss, "iou_score"].told for loss in POSTER}
+    assert {told["dice_bce"].verdict, told["jaccard"].verdict} == {"best", "same"}
+    assert told["tversky"].verdict == "apart"
+    assert told["focal"] is told["focal_tversky"] is None
+    caption = found["poster_2"].caption("measured")
+    assert "IoU Score: paired bootstrap over 30 images" in caption
+    assert "Binary Accuracy has no such test." in caption
+    assert "No mark of what cannot be told from the best: these numbers are kept by epoch" in (
+        found["medical_1"].caption("measured")
+    )
+    assert "No mark of what cannot be told from the best: B-DSC is kept as a number" in (
+        found["caliva"].caption("measured")
+    )
 
 
 def test_the_order_of_the_runs_changes_nothing(tmp_path):

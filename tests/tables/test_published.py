@@ -1,5 +1,8 @@
 """Without a run of one's own, every published table is its CSV file, digit by digit."""
 
+import re
+import shutil
+
 import pytest
 
 from seglab.errors import DataError
@@ -136,6 +139,44 @@ def test_a_caption_says_how_to_make_what_is_missing():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match="dist_thesis.csv"):
         read(tmp_path)
+
+
+BROKEN = {  # file, what is done to its text, what is said of it
+    "text for a number": ("dist_thesis", ("0.5008", "abc"), r"line 2, column value: 'abc'"),
+    "decimal comma, quoted": ("dist_thesis", ("0.5008", '"0,5008"'), "line 2, column value"),
+    "decimal comma": ("dist_thesis", ("0.5008", "0,5008"), "line 2 has 12 cells, the header 11"),
+    "decimal commas": ("cxr_poster", ("0.", "0,"), "line 2 has 5 cells, the header 4"),
+    "a column renamed": ("dist_thesis_wins", ("wins,", "won,"), "also wins"),
+    "a column twice": ("cxr_poster", ("metric,value", "value,value"), "also metric, value"),
+    "a line twice": ("cxr_poster", ("2,focal,", "2,jaccard,"), "line 6 says again what line 4"),
+    "a line less": ("dist_thesis_table31", ("3.1,2,dist,0.296\n", ""), "11 rows, not 12"),
+    "cut": ("medical_thesis", (re.compile("3,unet[\\s\\S]*"), ""), "rows, not 60"),
+    "cut in a line": ("cxr_poster", (re.compile(",0.9828550[\\s\\S]*"), ""), "line 11 has 3 cells"),
+    "another loss": ("dist_thesis_wins", ("ce,cityscapes,val,iou", "cee,cityscapes,val,iou"),
+                     "line 3, column loss: 'cee' stands in no other line"),
+    "bold neither true nor false": ("dist_thesis_convergence", ("true", "True"), "column bold"),
+    "a quote that never ends": ("cxr_poster", ("0.98", '"0.98'), "cannot be read"),
+    "empty": ("cxr_poster", (re.compile("[\\s\\S]+"), ""), "also table, loss, metric, value"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_named_with_the_place_and_what_brings_it_back(
+    tmp_path, name, change, said
+):
+    folder = tmp_path / "published"
+    shutil.copytree(ROOT / "results" / "published", folder)
+    path = folder / f"{name}.csv"
+    old, new = change
+    text = path.read_text(encoding="utf-8")
+    changed = old.sub(new, text) if isinstance(old, re.Pattern) else text.replace(old, new)
+    assert changed != text
+    path.write_text(changed, encoding="utf-8")
+    with pytest.raises(DataError) as error:
+        read(folder)
+    assert re.search(said, str(error.value))
+    assert str(error.value).startswith(f"{path}: cannot be read (")
+    assert str(error.value).endswith(f"`git checkout {path}` brings it back.")
 
 
 def test_latex_has_booktabs_spans_and_escapes():
