@@ -406,7 +406,7 @@ def read_finished(folder: Path) -> dict[str, Any]:
     found = read_record(folder)
     status = found.get("status")
     if status != "finished":
-        how = f"is {status}" if status else "holds no finished run"
+        how = f"is {status}" if status else "holds no finished run (record.json says none)"
         raise RunError(f"{folder}: {how}. Delete the folder to run anew.")
     for name in COUNTED:
         if not (folder / name).exists():

@@ -156,7 +156,7 @@ def test_each_state_is_told_with_its_reason(grid, checked, made, status):
         "unet", "mobilenet_v2", "done", "running", "stopped", "failed", "stale", "damaged", "-",
     ]  # fmt: skip
     assert "iou, shapes, seed 42: epoch 2 of 5, 12 s left" in text  # 3 epochs of 3 + 1 seconds
-    assert "dice, shapes, seed 42: epoch 2 of 5, 12 s left: killed" in text
+    assert "dice, shapes, seed 42: epoch 2 of 5, 12 s left: it ended without a word" in text
     assert "combo, shapes, seed 42: epoch 0 of 5: the loss is not finite" in text
     assert "dice_focal, shapes, seed 42: the code that makes its numbers has changed" in text
     assert "record.json: cannot be read" in text
