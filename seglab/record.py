@@ -8,7 +8,6 @@ every machine: readable choices and a hash of all that can change its numbers.
 import contextlib
 import csv
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import io
@@ -444,10 +443,13 @@ def digests(folder: Path) -> dict[str, str]:
     return {name: files.sha256_file(folder / name) for name in COUNTED}
 
 
-def check_digest(found: dict[str, Any], path: Path, content: bytes) -> None:
-    """Errors: RunError where a file no longer is what the run wrote. Older runs kept no digest."""
+def check_digest(found: dict[str, Any], path: Path) -> None:
+    """Older runs kept no digest.
+
+    Errors: RunError where a file no longer is what the run wrote; OSError where it is gone.
+    """
     kept = (found.get("files") or {}).get(path.name)
-    if kept is not None and hashlib.sha256(content).hexdigest() != kept:
+    if kept is not None and files.sha256_file(path) != kept:
         raise RunError(
             f"{path}: is not what the run wrote: it was cut or changed since. "
             "Delete the run to do it again."
