@@ -260,7 +260,7 @@ def _git(folder: Path) -> dict[str, str | None]:
         return {"commit": None, "diff": None}
     return {
         "commit": (git("rev-parse", "HEAD") or "").strip() or None,
-        "diff": git("diff", "HEAD", "--", "*.py", "*.yaml") or None,
+        "diff": git("diff", "HEAD", "--", "*.py", "*.yaml", ":(exclude)results") or None,
     }
 
 

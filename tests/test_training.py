@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -267,6 +268,27 @@ def test_a_run_that_another_process_finished_before_the_lock_is_found(tiny, tmp_
     monkeypatch.setattr(record.RunFolder, "locked", late)
     monkeypatch.setattr(experiment.Run, "do", lambda _: pytest.fail("it was done again"))
     assert experiment.run(tiny("loss=ce", "trainer.max_steps=1")) == finished
+
+
+def test_the_uncommitted_change_is_that_of_code_and_configuration(tmp_path):
+    def git(*words):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    names = ("seglab/loss.py", "configs/loss.yaml", "README.md", "results/demo_grid/config.yaml")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one\n")
+    git("init", "-q")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one")
+    found = record._git(tmp_path)
+    assert len(found["commit"]) == 40
+    assert found["diff"] is None
+    for name in names:
+        (tmp_path / name).write_text("two\n")
+    changed = [line.split("/", 1)[1] for line in record._git(tmp_path)["diff"].splitlines()
+               if line.startswith("+++")]  # fmt: skip
+    assert changed == ["configs/loss.yaml", "seglab/loss.py"]  # what a run leaves is neither
 
 
 def test_the_record_knows_the_files_that_its_numbers_are_read_from(finished):
