@@ -88,7 +88,7 @@ COUNTED = {  # by the kind of the device: what a peak is a peak of
 }
 NUMBER = (int, float)
 ENTRIES = {  # of the record
-    "device": {"kind": list(COUNTED), "name": str, "count": int},
+    "device": {"kind": set(COUNTED), "name": str, "count": int},
     "peak_memory_kind": str,
     "seconds": dict.fromkeys(("setup", "fit", "evaluate", "record"), NUMBER),
 }
@@ -171,7 +171,7 @@ def epochs_of(run: StoredRun) -> pd.DataFrame:
     epochs = run.epochs()
     here = epochs.replace([np.inf, -np.inf], np.nan)
     lost = [c for c in sorted(COLUMNS) if c not in here or here[c].isna().any()]
-    lost += [e for e, kind in ENTRIES.items() if not _is(run.record.get(e), kind)]
+    lost += run.faults(ENTRIES)
     lost += sorted({"train", "val"} - set(epochs.get("split", [])))
     if lost:
         raise RunError(
@@ -179,15 +179,6 @@ def epochs_of(run: StoredRun) -> pd.DataFrame:
             "figure: --figures 0."
         )
     return epochs
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether an entry is what ENTRIES says."""
-    if isinstance(kind, list):
-        return value in kind
-    if isinstance(kind, dict):
-        return isinstance(value, dict) and all(_is(value.get(k), v) for k, v in kind.items())
-    return isinstance(value, kind)
 
 
 def memory_over_time(epochs: pd.DataFrame) -> pd.Series:

@@ -61,7 +61,9 @@ SHAPE: dict[str, Any] = {  # of a finished run's record: what is relied on by wh
     "train_seconds": NUMBER,
     "peak_memory_bytes": NUMBER,
 }
-MAPPINGS = ("dataset", "model", "loss", "optimizer", "training")  # of science, where it has them
+MAPPINGS = dict.fromkeys(  # of its section science, where it has them
+    ("dataset", "model", "loss", "optimizer", "training"), (dict, type(None))
+)
 NUMBERS_COME_FROM = [
     "ops.py",
     "distance.py",
@@ -410,10 +412,7 @@ def read_finished(folder: Path) -> dict[str, Any]:
     for name in COUNTED:
         if not (folder / name).exists():
             raise RunError(f"{folder}: has lost its {name}. Delete the folder to run anew.")
-    wrong = _faults(found, SHAPE)
-    if not wrong:
-        sections = {s: dict for s in MAPPINGS if found["science"].get(s) is not None}
-        wrong = _faults(found["science"], sections, "science.")
+    wrong = faults(found, SHAPE) or faults(found["science"], MAPPINGS, "science.", optional=True)
     if wrong:
         raise RunError(
             f"{folder / 'record.json'}: {', '.join(wrong)}: missing, or not what a run writes. "
@@ -422,20 +421,38 @@ def read_finished(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _faults(found: dict[str, Any], shape: dict[str, Any], at: str = "") -> list[str]:
-    """The keys whose value is missing or of another kind than `shape` says."""
+def faults(
+    found: dict[str, Any], shape: dict[str, Any], at: str = "", *, optional: bool = False
+) -> list[str]:
+    """The keys of a record whose value is missing or of another kind than `shape` says.
+
+    Args:
+        shape: key -> a shape of its own for a mapping; [kind] for a list of that, not empty; a set
+            for one of its words; else what isinstance takes.
+        at: what the keys stand in, for their names.
+        optional: whether a key may be missing, and what has a shape of its own be no mapping.
+    """
     wrong = []
     for key, kind in shape.items():
         value = found.get(key)
-        if isinstance(kind, dict) and isinstance(value, dict):
-            wrong += _faults(value, kind, f"{at}{key}.")
-        elif isinstance(kind, list):
-            listed = isinstance(value, list) and value
-            if not listed or not all(isinstance(each, kind[0]) for each in value):
+        if optional and key not in found:
+            continue
+        if isinstance(kind, dict):
+            if isinstance(value, dict):
+                wrong += faults(value, kind, f"{at}{key}.", optional=optional)
+            elif not optional:
                 wrong.append(f"{at}{key}")
-        elif not isinstance(value, dict if isinstance(kind, dict) else kind):
+        elif not _is(value, kind):
             wrong.append(f"{at}{key}")
     return wrong
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if isinstance(kind, list):
+        return isinstance(value, list) and bool(value) and all(_is(v, kind[0]) for v in value)
+    if isinstance(kind, set):
+        return isinstance(value, str) and value in kind
+    return isinstance(value, kind)
 
 
 def digests(folder: Path) -> dict[str, str]:

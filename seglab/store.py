@@ -52,6 +52,10 @@ class StoredRun:
         training = self.record["science"].get("training") or {}
         return bool(training.get("max_steps") or training.get("max_images"))
 
+    def faults(self, shape: dict[str, Any], *, optional: bool = False) -> list[str]:
+        """The keys of its record that are not what `shape` says: see `record.faults`."""
+        return record.faults(self.record, shape, optional=optional)
+
     def epochs(self) -> pd.DataFrame:
         """epochs.csv: one row per epoch and split. Errors: RunError where it cannot be read."""
         path = self.folder / "epochs.csv"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -49,3 +50,14 @@ def read(results: Path) -> Callable[..., Settings]:
 def tiny(read: Callable[..., Settings]) -> Callable[..., Settings]:
     """The same for a run of seconds."""
     return lambda *overrides: read(*TINY, *overrides)
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The GPU, for the tests with the mark `gpu`.
+
+    Where there is none they can say nothing: they are skipped, and pytest's last lines name them.
+    """
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    return torch.device("cuda")

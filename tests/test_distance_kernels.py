@@ -170,13 +170,6 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, shape, dtype):
 # On a GPU --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cuda():
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA GPU")
-    return torch.device("cuda")
-
-
 PAIRS = pytest.mark.parametrize(
     ("batched", "single"),
     [(squared_euclidean, squared_euclidean_map), (chessboard, chessboard_map)],

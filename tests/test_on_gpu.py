@@ -131,13 +131,6 @@ def test_a_compiled_network_trains_like_another(tiny, monkeypatch):
 
 
 @pytest.fixture
-def cuda():
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA GPU")
-    return torch.device("cuda", 0)
-
-
-@pytest.fixture
 def on_gpu(read):
     """`tiny`, but of trainer=gpu."""
     chosen = [override for override in TINY if override != "trainer=cpu"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from seglab import files
 from seglab.errors import RunError
-from seglab.record import RunFolder, read_record
+from seglab.record import RunFolder, read_finished, read_record
 from seglab.status.cells import Cell
 
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError)  # of a record that is not one
@@ -85,8 +85,7 @@ def look(results: Path) -> Shelf:
 
 
 def _finished(folder: RunFolder) -> Found:
-    folder.is_finished()  # raises where it is not
-    kept = read_record(folder.final)
+    kept = read_finished(folder.final)
     return Found(folder.final, _cell(kept), kept, is_finished=True)
 
 

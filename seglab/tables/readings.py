@@ -15,14 +15,14 @@ from seglab.errors import ConfigError, RunError
 from seglab.store import Evaluation, StoredRun
 
 AGAIN = "Delete the run to do it again."
+NUMBERED = (int, type(None))
 ENTRIES: dict[str, Any] = {  # of a record, where it has them: what the tables rely on
-    "choices.experiment": (str, type(None)),
-    "dataset.classes": list,
-    "dataset.test_images": int,
-    "science.dataset": dict,
-    "science.dataset.fold": (int, type(None)),
-    "science.dataset.split.fold": (int, type(None)),
-    "science.optimizer.lr": (int, float),
+    "choices": {"experiment": (str, type(None))},
+    "dataset": {"classes": list, "test_images": int},
+    "science": {
+        "dataset": {"fold": NUMBERED, "split": {"fold": NUMBERED}},
+        "optimizer": {"lr": (int, float)},
+    },
 }
 
 
@@ -169,13 +169,7 @@ def _place_of(run: StoredRun, wanted: float) -> int | None:
 
 def _check_record(run: StoredRun) -> None:
     """Errors: RunError naming the entries of record.json that are something else."""
-    wrong = [] if "dataset" in run.record["science"] else ["science.dataset"]
-    for path, kind in ENTRIES.items():
-        holder, value = {}, run.record
-        for key in path.split("."):
-            holder, value = value, value.get(key) if isinstance(value, dict) else None
-        if isinstance(holder, dict) and key in holder and not isinstance(value, kind):
-            wrong.append(path)
+    wrong = run.faults({"science": {"dataset": dict}}) + run.faults(ENTRIES, optional=True)
     if wrong:
         raise RunError(
             f"{run.folder / 'record.json'}: {', '.join(wrong)}: not what a run writes. {AGAIN}"

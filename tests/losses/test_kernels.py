@@ -416,13 +416,6 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, case):
 # On a GPU --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cuda():
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA GPU")
-    return torch.device("cuda")
-
-
 def large(device, dtype=torch.float16):
     """The thesis's batch, (32, 19, 512, 512): logits, uint8 target, weights."""
     generator = torch.Generator(device).manual_seed(0)
