@@ -453,7 +453,7 @@ class Run:
             peak_memory_kind=memory["kind"],
             data_on_device_bytes=self.feed.resident_bytes,
             tracker=self.mirror.state,
-            files=record.digests(self.draft),
+            files=record.digests(self.draft) if self.main else None,
         )
         if not self.settings.keep_checkpoints:
             for name in CHECKPOINTS:
